@@ -1,0 +1,258 @@
+"""Reading and writing the files people hand us: YAML or JSON, checked on the way in."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml as pyyaml
+
+from circinus.errors import InvalidInput
+
+VERSION = 1
+# A million queries are some 250 MB of JSON; YAML is for people, and PyYAML takes ~1 kB of
+# memory per line.
+MAX_JSON_BYTES = 1 << 30
+MAX_YAML_BYTES = 32 << 20
+# Anchors are welcome, but what they expand to is bounded ("billion laughs").
+MAX_YAML_NODES = 5_000_000
+# Duplicate keys are looked for in JSON files up to this size: the check parses in Python.
+MAX_DUPLICATE_CHECK_BYTES = 8 << 20
+
+S = TypeVar("S")
+
+
+def read(path: str | Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        InvalidInput: If it is not there, not readable or too large.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise InvalidInput(f"{size} bytes are too many", file=str(path),
+                               remedy=f"at most {MAX_JSON_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path)) from error
+
+
+def write(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all: a temporary neighbour, fsync, rename."""
+    path = Path(path)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise InvalidInput(f"cannot be written: {error.strerror}", file=str(path)) from error
+
+
+def decode(data: bytes, kind: type[S], *, name: str, yaml: bool) -> S:
+    """Decode JSON (or YAML where `yaml`) into the Struct type `kind`.
+
+    Raises:
+        InvalidInput: Naming `name` as the file, the key, and for an unknown key the keys known.
+    """
+    raw: Any = None
+    try:
+        if yaml:
+            raw = _from_yaml(data, name)
+            return msgspec.convert(raw, kind)
+        if len(data) <= MAX_DUPLICATE_CHECK_BYTES:
+            raw = json.loads(data, object_pairs_hook=_no_duplicates)
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), kind, raw, name) from None
+    except InvalidInput as error:
+        raise error.within(file=name) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidInput(f"is not valid JSON: {error}", file=name) from None
+    except RecursionError:
+        raise InvalidInput("is nested too deeply", file=name) from None
+
+
+def encode(document: Any) -> bytes:
+    """`document` as indented JSON text."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def check_version(version: int, name: str) -> None:
+    """Raise unless `version` is the one this release speaks."""
+    if version != VERSION:
+        raise InvalidInput(
+            f"version {version} is not understood", file=name, key="circinus",
+            remedy=f"this release reads version {VERSION}",
+        )
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidInput(f"key {key!r} comes twice", remedy="keep one of them")
+        found[key] = value
+    return found
+
+
+class _Loader(pyyaml.SafeLoader):
+    """Safe YAML without silent surprises: no duplicate keys, no non-string keys, no dates."""
+
+
+def _mapping(loader: _Loader, node: pyyaml.MappingNode) -> dict[str, Any]:
+    loader.flatten_mapping(node)
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        where = f"line {key_node.start_mark.line + 1}"
+        if not isinstance(key, str):
+            raise InvalidInput(f"{where}: key {key!r} is not text", remedy="put it in quotes")
+        if key in found:
+            raise InvalidInput(f"{where}: key {key!r} comes twice", remedy="keep one of them")
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_Loader.add_constructor(pyyaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_constructor(
+    "tag:yaml.org,2002:timestamp",
+    lambda _, node: str(node.value),
+)
+
+
+def _from_yaml(data: bytes, name: str) -> Any:
+    if len(data) > MAX_YAML_BYTES:
+        raise InvalidInput(
+            f"{len(data)} bytes are too many for YAML", file=name,
+            remedy=f"at most {MAX_YAML_BYTES}; write large scenarios as .json",
+        )
+    try:
+        loader = _Loader(data.decode("utf-8"))
+        root = loader.get_single_node()
+        if root is None:
+            raise InvalidInput("is empty", file=name)
+        _expanded_size(root)
+        return loader.construct_document(root)
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"is not UTF-8 text (byte {error.start})", file=name, remedy="save it as UTF-8"
+        ) from None
+    except pyyaml.YAMLError as error:
+        raise InvalidInput(f"is not valid YAML: {' '.join(str(error).split())}", file=name) from None
+
+
+def _expanded_size(root: pyyaml.Node) -> int:
+    """Number of nodes after anchors are expanded; raises past the limit or on a cycle."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: pyyaml.Node) -> int:
+        if id(node) in sizes:
+            return sizes[id(node)]
+        if id(node) in open_nodes:
+            raise InvalidInput("an anchor contains itself")
+        open_nodes.add(id(node))
+        total = 1
+        children = node.value if isinstance(node, pyyaml.CollectionNode) else []
+        for child in children:
+            total += sum(size(c) for c in child) if isinstance(child, tuple) else size(child)
+        if total > MAX_YAML_NODES:
+            raise InvalidInput(f"its anchors expand to more than {MAX_YAML_NODES} values")
+        open_nodes.discard(id(node))
+        sizes[id(node)] = total
+        return total
+
+    return size(root)
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `([^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `([^`]*)`(?: - at `([^`]*)`)?")
+_OTHER = re.compile(r"(.*?)(?: - at `([^`]*)`)?$", re.DOTALL)
+
+
+def _explained(message: str, kind: Any, raw: Any, name: str) -> InvalidInput:
+    """msgspec's complaint in the project's form, with the remedy it does not know."""
+    if match := _UNKNOWN.match(message):
+        where, place = _locate(raw, kind, match[2])
+        known = _fields(place)
+        close = difflib.get_close_matches(match[1], known, n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return InvalidInput("unknown key", file=name, key=_join(where, match[1]), remedy=remedy)
+    if match := _MISSING.match(message):
+        where, _ = _locate(raw, kind, match[2])
+        return InvalidInput("is missing", file=name, key=_join(where, match[1]), remedy="add it")
+    match = _OTHER.match(message)
+    assert match is not None  # the pattern matches any text
+    where, _ = _locate(raw, kind, match[2])
+    return InvalidInput(match[1], file=name, key=where or None)
+
+
+def _join(path: str, field: str) -> str:
+    return f"{path}.{field}" if path else field
+
+
+def _locate(raw: Any, kind: Any, path: str | None) -> tuple[str, Any]:
+    """msgspec's `path` as a dotted key, and the type that stands there.
+
+    msgspec writes ``[...]`` for "some key of a map"; the key is found by trying each.
+    """
+    key = ""
+    for field, index in re.findall(r"\.([^.\[]+)|\[([^\]]*)\]", path or "$"):
+        kind = _step(kind, field)
+        if field:
+            key = _join(key, field)
+            raw = raw.get(field) if isinstance(raw, dict) else None
+        elif index == "..." and isinstance(raw, dict):
+            name = next((n for n, item in raw.items() if not _fits(item, kind)), "...")
+            key, raw = _join(key, str(name)), raw.get(name)
+        else:
+            key = f"{key}[{index}]"
+            raw = raw[int(index)] if isinstance(raw, list) and index.isdigit() else None
+    return key, kind
+
+
+def _fits(item: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(item, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _fields(kind: Any) -> list[str]:
+    struct = next((k for k in _options(kind) if _is_struct(k)), None)
+    return [f.encode_name for f in msgspec.structs.fields(struct)] if struct else []
+
+
+def _step(kind: Any, field: str) -> Any:
+    for option in _options(kind):
+        if field and _is_struct(option):
+            for f in msgspec.structs.fields(option):
+                if f.encode_name == field:
+                    return f.type
+        elif not field and typing.get_args(option):
+            return typing.get_args(option)[-1]
+    return None
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.get_args(kind)
+    return (kind,)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)

@@ -1,0 +1,271 @@
+"""Decisions: what the planner answers, and its file format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from circinus import _documents as documents
+from circinus.errors import InvalidInput
+from circinus.operator import KnobValue
+from circinus.pipeline import Config
+
+__all__ = [
+    "Assignment", "Decision", "Deployment", "Estimate", "Plan", "Rejection", "Step",
+    "decode_decision", "encode_decision", "load_decision", "save_decision",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Where and how one operator of a plan runs.
+
+    Attributes:
+        device: Device id.
+        config: The knobs' values.
+        batch: Requests per batch at most.
+        replicas: Instances of this (operator, config, batch) on the device, for everybody.
+    """
+
+    device: str
+    config: Config = field(default_factory=Config)
+    batch: int = 1
+    replicas: int = 1
+
+
+Plan = Mapping[str, Step]
+"""For one query: each operator's step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a plan promises: latency at the SLO's percentile, accuracy (None: unknown), cost."""
+
+    latency_ms: float
+    accuracy: float | None
+    cost_usd_per_1000: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A plan of a query with its share of the query's traffic."""
+
+    query: str
+    share: float
+    plan: Plan
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A query that got no traffic, or not all.
+
+    Attributes:
+        reason: A sentence for people.
+        binding: The constraint in the way (``latency``, ``accuracy``, ``cost``,
+            ``cores of edge-2`` ...).
+        relaxation: The cheapest change that would admit it, if known.
+    """
+
+    query: str
+    reason: str
+    binding: str
+    relaxation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Cost of a decision in US dollars per hour."""
+
+    usage: float = 0.0
+    machines: float = 0.0
+    network: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.usage + self.machines + self.network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The answer to a scenario.
+
+    Attributes:
+        planner: Name of the planner.
+        seed: Seed it ran with.
+        goodput_rps: Weighted requests per second that meet all their SLOs.
+        bound_rps: No assignment can exceed this; None where no bound was computed.
+        certified: True if `bound_rps` is a proof and not an estimate.
+        deployment: Cost per hour.
+        open_devices: Devices that carry anything, sorted.
+        seconds: Wall time of each phase.
+    """
+
+    planner: str
+    seed: int = 0
+    goodput_rps: float = 0.0
+    bound_rps: float | None = None
+    certified: bool = False
+    deployment: Deployment = field(default_factory=Deployment)
+    open_devices: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    assignments: tuple[Assignment, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+
+    @property
+    def gap(self) -> float | None:
+        """How far from optimal it can be: (bound - goodput) / bound; None without a bound."""
+        if self.bound_rps is None:
+            return None
+        return max(0.0, 1 - self.goodput_rps / self.bound_rps) if self.bound_rps > 0 else 0.0
+
+
+class _Step(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    device: str
+    config: dict[str, KnobValue] = {}
+    batch: int = 1
+    replicas: int = 1
+
+
+class _Assignment(msgspec.Struct, forbid_unknown_fields=True):
+    query: str
+    share: float
+    plan: dict[str, _Step]
+    estimate: dict[str, float | None]
+
+
+class _Rejection(msgspec.Struct, forbid_unknown_fields=True):
+    query: str
+    reason: str
+    binding: str
+    relaxation: str | None = None
+
+
+class _Decision(msgspec.Struct, forbid_unknown_fields=True):
+    circinus: int
+    planner: str
+    assignments: list[_Assignment]
+    rejected: list[_Rejection]
+    seed: int = 0
+    goodput_rps: float = 0.0
+    bound_rps: float | None = None
+    gap: float | None = None
+    certified: bool = False
+    deployment_usd_hour: dict[str, float] = {}
+    open_devices: list[str] = []
+    seconds: dict[str, float] = {}
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """The decision as the JSON document of the contract."""
+    cost = decision.deployment
+    document: dict[str, Any] = {
+        "circinus": documents.VERSION,
+        "planner": decision.planner,
+        "seed": decision.seed,
+        "goodput_rps": decision.goodput_rps,
+        "bound_rps": decision.bound_rps,
+        "gap": decision.gap,
+        "certified": decision.certified,
+        "deployment_usd_hour": {
+            "usage": cost.usage, "machines": cost.machines, "network": cost.network,
+            "total": cost.total,
+        },
+        "open_devices": list(decision.open_devices),
+        "seconds": dict(decision.seconds),
+        "assignments": [_assignment_document(a) for a in decision.assignments],
+        "rejected": [
+            {"query": r.query, "reason": r.reason, "binding": r.binding, "relaxation": r.relaxation}
+            for r in decision.rejected
+        ],
+    }
+    return documents.encode(document)
+
+
+def _assignment_document(a: Assignment) -> dict[str, Any]:
+    return {
+        "query": a.query,
+        "share": a.share,
+        "plan": {
+            name: _Step(step.device, dict(step.config), step.batch, step.replicas)
+            for name, step in a.plan.items()
+        },
+        "estimate": {
+            "latency_ms": a.estimate.latency_ms,
+            "accuracy": a.estimate.accuracy,
+            "cost_usd_per_1000": a.estimate.cost_usd_per_1000,
+        },
+    }
+
+
+def decode_decision(data: bytes, *, name: str = "decision") -> Decision:
+    """The decision in a JSON document.
+
+    Raises:
+        InvalidInput: Naming `name` as the file, and the key.
+    """
+    raw = documents.decode(data, _Decision, name=name, yaml=False)
+    documents.check_version(raw.circinus, name)
+    cost = raw.deployment_usd_hour
+    try:
+        return Decision(
+            planner=raw.planner,
+            seed=raw.seed,
+            goodput_rps=raw.goodput_rps,
+            bound_rps=raw.bound_rps,
+            certified=raw.certified,
+            deployment=Deployment(
+                usage=cost.get("usage", 0.0), machines=cost.get("machines", 0.0),
+                network=cost.get("network", 0.0),
+            ),
+            open_devices=tuple(raw.open_devices),
+            seconds=raw.seconds,
+            assignments=tuple(_assignment(i, a) for i, a in enumerate(raw.assignments)),
+            rejected=tuple(
+                Rejection(query=r.query, reason=r.reason, binding=r.binding, relaxation=r.relaxation)
+                for r in raw.rejected
+            ),
+        )
+    except InvalidInput as error:
+        raise error.within(file=name) from None
+
+
+def _assignment(index: int, raw: _Assignment) -> Assignment:
+    key = f"assignments[{index}]"
+    if not 0 <= raw.share <= 1:
+        raise InvalidInput(f"must lie between 0 and 1, not {raw.share}", key=f"{key}.share")
+    latency, cost = raw.estimate.get("latency_ms"), raw.estimate.get("cost_usd_per_1000")
+    if latency is None or cost is None:
+        raise InvalidInput("latency_ms and cost_usd_per_1000 are needed", key=f"{key}.estimate")
+    return Assignment(
+        query=raw.query,
+        share=raw.share,
+        plan={
+            name: Step(
+                device=s.device, config=Config(s.config), batch=s.batch, replicas=s.replicas
+            )
+            for name, s in raw.plan.items()
+        },
+        estimate=Estimate(
+            latency_ms=latency, accuracy=raw.estimate.get("accuracy"), cost_usd_per_1000=cost
+        ),
+    )
+
+
+def load_decision(path: str | Path) -> Decision:
+    """Read a decision file.
+
+    Raises:
+        InvalidInput: Naming file, key and remedy.
+    """
+    return decode_decision(documents.read(path), name=str(path))
+
+
+def save_decision(decision: Decision, path: str | Path) -> None:
+    """Write a decision file, whole or not at all."""
+    documents.write(path, encode_decision(decision))

@@ -1,0 +1,459 @@
+"""Every MQTT message, as msgspec Structs: JSON on the wire, with a schema version.
+
+Unknown fields are ignored, so that an older side understands a newer one; a message with a
+higher `schema` than `SCHEMA` is not decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+from circinus.errors import InvalidInput
+from circinus.operator import KnobValue
+
+__all__ = [
+    "SCHEMA", "AccuracyTarget", "Artifact", "CancelProbe", "Capabilities", "Command",
+    "CommandResult", "CoordinatorStatus", "Desired", "DesiredBody", "Emulation", "InstanceReport",
+    "InstanceSpec", "InstanceTelemetry", "LinkEmulation", "LinkMeasurement", "Message", "OperatorInfo",
+    "OperatorTarget", "Peer", "ProbeAccuracy", "ProbeLink", "ProbeOperators", "ProbeSamples",
+    "ProbeStep", "Reported", "Route", "RouteStep", "RouteTelemetry", "SinkSpec", "SourceSpec",
+    "Status", "Telemetry", "body_hash", "decode", "encode", "instance_key",
+]
+
+SCHEMA = 1
+
+# Larger payloads are not decoded: a desired document of 1,000 routes is about 1 MB.
+MAX_MESSAGE_BYTES = 8 << 20
+
+M = TypeVar("M", bound="Message")
+ConfigMap = dict[str, KnobValue]
+
+
+class _Part(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A piece of a message."""
+
+
+class Message(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=False):
+    """Base of all messages."""
+
+    schema: int = SCHEMA
+
+
+# ---- upwards ------------------------------------------------------------------------------
+
+
+class Status(Message, tag="status", frozen=True):
+    """Birth (online) and will (offline) of an agent; a will of an older session is ignored.
+
+    `boot_id` is new at each start of the agent, `session` grows by one at each connection.
+    `clean` marks an orderly good-bye.
+    """
+
+    device: str
+    boot_id: str
+    session: int
+    online: bool
+    clean: bool = False
+    version: str = ""
+
+
+class OperatorInfo(_Part, frozen=True):
+    """An operator installed on a device."""
+
+    name: str
+    version: str
+    stateful: bool = False
+
+
+class LinkEmulation(_Part, frozen=True):
+    """A link whose delay and bandwidth the data plane makes up."""
+
+    peer: str
+    rtt_ms: float
+    bandwidth_mbps: float
+
+
+class Emulation(_Part, frozen=True):
+    """What on this device is made up, and therefore no measurement of real hardware."""
+
+    slowdown: float = 1.0
+    cores: float | None = None
+    memory_mb: float | None = None
+    links: list[LinkEmulation] = []
+
+
+class Capabilities(Message, tag="capabilities", frozen=True):
+    """What a device is and has. Sizes in MB, temperatures in degrees Celsius."""
+
+    device: str
+    boot_id: str
+    device_class: str
+    tier: str
+    cores: float
+    memory_mb: float
+    architecture: str
+    os: str
+    python: str
+    model: str | None = None
+    accelerators: dict[str, float] = {}
+    providers: list[str] = []
+    operators: list[OperatorInfo] = []
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    endpoint: str | None = None
+    """Where outer traffic may dial in: ``ws://host:port``; None if it can only dial out."""
+    emulation: Emulation | None = None
+
+
+class InstanceReport(_Part, frozen=True):
+    """State of one instance: starting, ready, failed or stopping."""
+
+    state: str
+    ready: int = 0
+    restarts: int = 0
+    cause: str | None = None
+
+
+class Reported(Message, tag="reported", frozen=True):
+    """How far a device is with its desired document.
+
+    `phase` is ``idle`` (never had one), ``applying``, ``converged`` or ``failed``. `version` and
+    `hash` name the document that `phase` speaks of; `refused` says why a newer one was not
+    accepted.
+    """
+
+    device: str
+    boot_id: str
+    version: int
+    hash: str
+    phase: str
+    instances: dict[str, InstanceReport] = {}
+    error: str | None = None
+    refused: str | None = None
+
+
+class ProbeSamples(Message, tag="samples", frozen=True):
+    """Samples of one target of a probe, as they come in.
+
+    Operator targets: `latency_ms` of whole batches, `compute_s` core seconds per request,
+    `output_bytes` and `price_usd` per request, element by element. Accuracy targets: `scores`.
+    Link: `rtt_ms` and `bandwidth_mbps`. `done` closes the target; `cause` says why where that
+    was not because it has all it was asked for.
+    """
+
+    device: str
+    request_id: str
+    seq: int
+    target: int
+    latency_ms: list[float] = []
+    compute_s: list[float] = []
+    output_bytes: list[float] = []
+    price_usd: list[float] = []
+    memory_mb: float | None = None
+    scores: list[float] = []
+    rtt_ms: list[float] = []
+    bandwidth_mbps: list[float] = []
+    done: bool = False
+    cause: str | None = None
+    emulated: bool = False
+
+
+class CommandResult(Message, tag="result", frozen=True):
+    """The answer to a command: for a probe, that all its targets are done."""
+
+    device: str
+    request_id: str
+    ok: bool
+    error: str | None = None
+    data: dict[str, Any] = {}
+
+
+class RouteTelemetry(_Part, frozen=True):
+    """Counters of one (query, plan) at its source device, since the boot id's start.
+
+    `failed` counts by cause; `shed` requests are those dropped because their deadline could not
+    be met. Latency runs from source to delivery. `scored`/`score_sum` compare outputs with
+    labels where the source has them. `price_usd` sums what operators metered.
+    """
+
+    query: str
+    plan: str
+    submitted: int = 0
+    completed: int = 0
+    within_latency: int = 0
+    shed: int = 0
+    failed: dict[str, int] = {}
+    latency: dict[int, int] = {}
+    scored: int = 0
+    score_sum: float = 0.0
+    price_usd: float = 0.0
+    network_bytes: dict[str, float] = {}
+    """Bytes sent per hop, keyed ``from>to``."""
+
+
+class InstanceTelemetry(_Part, frozen=True):
+    """Counters of one instance since the boot id's start: histograms in ms."""
+
+    key: str
+    requests: int = 0
+    batches: int = 0
+    service: dict[int, int] = {}
+    wait: dict[int, int] = {}
+    queued: int = 0
+    shed: int = 0
+    failed: int = 0
+    restarts: int = 0
+
+
+class LinkMeasurement(_Part, frozen=True):
+    """A link as the data plane sees it."""
+
+    peer: str
+    connected: bool
+    rtt_ms: float | None = None
+
+
+class Telemetry(Message, tag="telemetry", frozen=True):
+    """What a device has done so far; cumulative, so that a lost one costs nothing."""
+
+    device: str
+    boot_id: str
+    seq: int
+    uptime_s: float
+    cpu_percent: float = 0.0
+    memory_mb: float = 0.0
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    routes: list[RouteTelemetry] = []
+    instances: list[InstanceTelemetry] = []
+    links: list[LinkMeasurement] = []
+    dropped: dict[str, int] = {}
+
+
+# ---- downwards ----------------------------------------------------------------------------
+
+
+class InstanceSpec(_Part, frozen=True):
+    """An operator instance: shared by every route that names its key."""
+
+    key: str
+    run: str
+    config: ConfigMap = {}
+    batch: int = 1
+    replicas: int = 1
+    threads: int = 1
+    memory_mb: float | None = None
+    """Kill the process above this; None for no limit."""
+
+
+class RouteStep(_Part, frozen=True):
+    """One operator of a plan: where it runs and whose outputs it takes."""
+
+    name: str
+    device: str
+    instance: str
+    needs: list[str] = []
+
+
+class SourceSpec(_Part, frozen=True):
+    """See `circinus.query.Source`; `metric` scores outputs against ``labels.json``, if any."""
+
+    kind: str = "http"
+    path: str | None = None
+    arrivals: str = "poisson"
+    metric: str | None = None
+
+
+class SinkSpec(_Part, frozen=True):
+    """See `circinus.query.Sink`."""
+
+    kind: str = "events"
+    path: str | None = None
+
+
+class Route(_Part, frozen=True):
+    """One plan of a query, the same on every device it touches.
+
+    `plan` identifies (query, steps). While `active` is false the devices are ready for it but
+    the source sends it nothing. `lead` is the device of the first source: it starts requests
+    and counts them. `share` is of the query's whole traffic; what the shares of active routes
+    leave over is not admitted and answered so.
+    """
+
+    query: str
+    plan: str
+    share: float
+    active: bool
+    lead: str
+    sources: dict[str, str]
+    steps: list[RouteStep]
+    rate_rps: float
+    deadline_ms: float | None = None
+    deliver_source: bool = False
+    input: SourceSpec = SourceSpec()
+    output: SinkSpec = SinkSpec()
+
+
+class Peer(_Part, frozen=True):
+    """A device this one talks to; dial `url` where given, else wait for it to dial us."""
+
+    device: str
+    url: str | None = None
+
+
+class Artifact(_Part, frozen=True):
+    """A file to fetch before anything starts: ``GET url``, checked against `sha256` (hex)."""
+
+    sha256: str
+    size_bytes: int
+    url: str
+
+
+class DesiredBody(_Part, frozen=True):
+    """All a device should have and run."""
+
+    instances: list[InstanceSpec] = []
+    routes: list[Route] = []
+    peers: list[Peer] = []
+    artifacts: list[Artifact] = []
+
+
+class Desired(Message, tag="desired", frozen=True):
+    """What a device should run; complete, versioned, hashed.
+
+    `store` identifies the coordinator's store: versions compare only within one.
+    """
+
+    device: str
+    store: str
+    version: int
+    hash: str
+    body: DesiredBody
+
+
+class Command(Message, frozen=True):
+    """Base of commands. One is carried out only by the session it was addressed to.
+
+    Sessions end at every reconnect, so that a command that was held up somewhere does not fire
+    days later; no clock is involved.
+    """
+
+    request_id: str
+    boot_id: str
+    session: int
+
+
+class ProbeStep(_Part, frozen=True):
+    """One operator of the pipeline a probe runs, in topological order."""
+
+    name: str
+    run: str
+    needs: list[str] = []
+    config: ConfigMap = {}
+    """The reference config its consumers' inputs are made with."""
+
+
+class OperatorTarget(_Part, frozen=True):
+    """What to measure: one operator under one config and batch size."""
+
+    operator: str
+    config: ConfigMap = {}
+    batch: int = 1
+
+
+class ProbeOperators(Command, tag="probe-operators", frozen=True):
+    """Measure operators on inputs from `dataset` (a folder, or ``sha256:...``)."""
+
+    steps: list[ProbeStep]
+    targets: list[OperatorTarget]
+    dataset: str
+    artifacts: list[Artifact] = []
+    min_samples: int = 10
+    max_samples: int = 50
+    budget_s: float = 60.0
+    inputs: int = 16
+    """Distinct inputs to cycle through."""
+
+
+class AccuracyTarget(_Part, frozen=True):
+    """One config vector."""
+
+    config: dict[str, ConfigMap]
+
+
+class ProbeAccuracy(Command, tag="probe-accuracy", frozen=True):
+    """Score a pipeline on labelled inputs; upstream outputs are reused between targets."""
+
+    steps: list[ProbeStep]
+    targets: list[AccuracyTarget]
+    dataset: str
+    metric: str
+    artifacts: list[Artifact] = []
+    max_samples: int = 100
+    budget_s: float = 300.0
+
+
+class ProbeLink(Command, tag="probe-link", frozen=True):
+    """Measure RTT and bandwidth to `peer`, through the data plane."""
+
+    peer: Peer
+    samples: int = 10
+    payload_bytes: int = 262_144
+    budget_s: float = 20.0
+
+
+class CancelProbe(Command, tag="cancel-probe", frozen=True):
+    """Stop a probe, or only some of its targets; samples taken so far have been sent."""
+
+    probe: str
+    targets: list[int] | None = None
+
+
+AnyCommand = ProbeOperators | ProbeAccuracy | ProbeLink | CancelProbe
+
+
+class CoordinatorStatus(Message, tag="coordinator", frozen=True):
+    """Birth and will of the coordinator; `api` is where artifacts are fetched from."""
+
+    store: str
+    online: bool
+    api: str | None = None
+
+
+def instance_key(run: str, config: ConfigMap, batch: int) -> str:
+    """Identity of an instance: routes that agree on it share its processes."""
+    canonical = msgspec.json.encode([run, sorted(config.items()), batch])
+    return f"{run.rpartition(':')[2].lower()}-{hashlib.sha256(canonical).hexdigest()[:12]}"
+
+
+def body_hash(body: DesiredBody) -> str:
+    """sha256 (hex) of the body's JSON; field order is fixed by the Struct, so it is canonical."""
+    return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
+
+
+def encode(message: Message) -> bytes:
+    """The message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode(payload: bytes, kind: type[M] | Any) -> Any:
+    """Decode a message of type `kind` (a Message class or a union of them).
+
+    Raises:
+        InvalidInput: If it is too large, no JSON, of another type or of a newer schema.
+    """
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise InvalidInput(f"{len(payload)} bytes are too many for a message")
+    try:
+        message = msgspec.json.decode(payload, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"malformed message: {error}") from None
+    if message.schema > SCHEMA:
+        raise InvalidInput(
+            f"message of schema {message.schema}; this release reads up to {SCHEMA}",
+            remedy="upgrade this side",
+        )
+    return message
