@@ -1,0 +1,1 @@
+"""The coordinator: registry, profiler, planner, rollout, monitor, store, API and CLI."""

@@ -1,0 +1,1 @@
+"""The agent: capabilities, probes, reconciler, operator runtime and data plane."""
