@@ -17,7 +17,8 @@ def identifier(value: str, key: str) -> str:
     """`value`, if it may serve as topic level, file name and URL part."""
     if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
         raise InvalidInput(
-            f"{value!r} is not a valid name", key=key,
+            f"{value!r} is not a valid name",
+            key=key,
             remedy="use letters, digits and _ . : @ - (at most 128)",
         )
     return value

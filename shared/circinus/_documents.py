@@ -39,8 +39,9 @@ def read(path: str | Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
-            raise InvalidInput(f"{size} bytes are too many", file=str(path),
-                               remedy=f"at most {MAX_JSON_BYTES}")
+            raise InvalidInput(
+                f"{size} bytes are too many", file=str(path), remedy=f"at most {MAX_JSON_BYTES}"
+            )
         return path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path)) from error
@@ -94,7 +95,9 @@ def check_version(version: int, name: str) -> None:
     """Raise unless `version` is the one this release speaks."""
     if version != VERSION:
         raise InvalidInput(
-            f"version {version} is not understood", file=name, key="circinus",
+            f"version {version} is not understood",
+            file=name,
+            key="circinus",
             remedy=f"this release reads version {VERSION}",
         )
 
@@ -136,7 +139,8 @@ _Loader.add_constructor(
 def _from_yaml(data: bytes, name: str) -> Any:
     if len(data) > MAX_YAML_BYTES:
         raise InvalidInput(
-            f"{len(data)} bytes are too many for YAML", file=name,
+            f"{len(data)} bytes are too many for YAML",
+            file=name,
             remedy=f"at most {MAX_YAML_BYTES}; write large scenarios as .json",
         )
     try:
@@ -151,7 +155,9 @@ def _from_yaml(data: bytes, name: str) -> Any:
             f"is not UTF-8 text (byte {error.start})", file=name, remedy="save it as UTF-8"
         ) from None
     except pyyaml.YAMLError as error:
-        raise InvalidInput(f"is not valid YAML: {' '.join(str(error).split())}", file=name) from None
+        raise InvalidInput(
+            f"is not valid YAML: {' '.join(str(error).split())}", file=name
+        ) from None
 
 
 def _expanded_size(root: pyyaml.Node) -> int:
@@ -184,7 +190,7 @@ _OTHER = re.compile(r"(.*?)(?: - at `([^`]*)`)?$", re.DOTALL)
 
 
 def _explained(message: str, kind: Any, raw: Any, name: str) -> InvalidInput:
-    """msgspec's complaint in the project's form, with the remedy it does not know."""
+    """A complaint of msgspec in the project's form, with the remedy it does not know."""
     if match := _UNKNOWN.match(message):
         where, place = _locate(raw, kind, match[2])
         known = _fields(place)
@@ -205,7 +211,7 @@ def _join(path: str, field: str) -> str:
 
 
 def _locate(raw: Any, kind: Any, path: str | None) -> tuple[str, Any]:
-    """msgspec's `path` as a dotted key, and the type that stands there.
+    """A path of msgspec as a dotted key, and the type that stands there.
 
     msgspec writes ``[...]`` for "some key of a map"; the key is found by trying each.
     """

@@ -1,5 +1,7 @@
-"""The scenario as it stands in files: shorthands, optional keys, and the way to and from the
-model. Field names here are the contract."""
+"""The scenario as it stands in files, and the way to and from the model.
+
+Field names here are the contract.
+"""
 
 from __future__ import annotations
 
@@ -149,8 +151,12 @@ class ScenarioDocument(SubmissionDocument, frozen=True):
 
 def device_class(name: str, raw: DeviceClassDocument) -> DeviceClass:
     return DeviceClass(
-        name=name, cores=raw.cores, memory_mb=raw.memory_mb, price_usd_hour=raw.price_usd_hour,
-        billing=raw.billing, accelerators=raw.accelerators,
+        name=name,
+        cores=raw.cores,
+        memory_mb=raw.memory_mb,
+        price_usd_hour=raw.price_usd_hour,
+        billing=raw.billing,
+        accelerators=raw.accelerators,
     )
 
 
@@ -162,7 +168,9 @@ def device(raw: DeviceDocument) -> Device:
 
 def link(raw: LinkDocument) -> Link:
     return Link(
-        between=raw.between, rtt_ms=raw.rtt_ms, bandwidth_mbps=raw.bandwidth_mbps,
+        between=raw.between,
+        rtt_ms=raw.rtt_ms,
+        bandwidth_mbps=raw.bandwidth_mbps,
         price_usd_gb=raw.price_usd_gb,
     )
 
@@ -172,7 +180,10 @@ def pipeline(name: str, raw: PipelineDocument) -> Pipeline:
     for op, spec in raw.operators.items():
         try:
             operators[op] = OperatorSpec(
-                name=op, needs=tuple(spec.needs), run=spec.run, stateful=spec.stateful,
+                name=op,
+                needs=tuple(spec.needs),
+                run=spec.run,
+                stateful=spec.stateful,
                 knobs={k: tuple(v) for k, v in spec.knobs.items()},
                 tiers=None if spec.tiers is None else tuple(spec.tiers),
             )
@@ -183,7 +194,10 @@ def pipeline(name: str, raw: PipelineDocument) -> Pipeline:
         size = {op: size for op, spec in operators.items() if not spec.needs}
     task = raw.accuracy
     return Pipeline(
-        name=name, operators=operators, input_bytes=size, backward=raw.backward,
+        name=name,
+        operators=operators,
+        input_bytes=size,
+        backward=raw.backward,
         deliver=raw.deliver,
         accuracy=AccuracyTask(dataset=task.dataset, metric=task.metric) if task else None,
     )
@@ -195,22 +209,34 @@ def operator_profile(raw: OperatorProfileDocument) -> OperatorProfile:
     try:
         stats = (
             LatencyStats(mean=latency.mean, p50=latency.p50, p95=latency.p95, p99=latency.p99)
-            if isinstance(latency, LatencyDocument) else LatencyStats(mean=latency)
+            if isinstance(latency, LatencyDocument)
+            else LatencyStats(mean=latency)
         )
     except InvalidInput as error:
         raise error.within(key="latency_ms") from None
     return OperatorProfile(
-        operator=name, pipeline=owner if slash else None, config=Config(raw.config),
-        device_class=raw.device_class, batch=raw.batch, latency_ms=stats, compute_s=raw.compute_s,
-        memory_mb=raw.memory_mb, output_bytes=raw.output_bytes,
-        price_usd_per_call=raw.price_usd_per_call, samples=raw.samples, provenance=raw.provenance,
+        operator=name,
+        pipeline=owner if slash else None,
+        config=Config(raw.config),
+        device_class=raw.device_class,
+        batch=raw.batch,
+        latency_ms=stats,
+        compute_s=raw.compute_s,
+        memory_mb=raw.memory_mb,
+        output_bytes=raw.output_bytes,
+        price_usd_per_call=raw.price_usd_per_call,
+        samples=raw.samples,
+        provenance=raw.provenance,
     )
 
 
 def accuracy_profile(raw: AccuracyDocument) -> AccuracyProfile:
     return AccuracyProfile(
-        pipeline=raw.pipeline, config={op: Config(c) for op, c in raw.config.items()},
-        mean=raw.mean, samples=raw.samples, provenance=raw.provenance,
+        pipeline=raw.pipeline,
+        config={op: Config(c) for op, c in raw.config.items()},
+        mean=raw.mean,
+        samples=raw.samples,
+        provenance=raw.provenance,
     )
 
 
@@ -221,14 +247,23 @@ def query(raw: QueryDocument, pipelines: Mapping[str, Pipeline]) -> Query:
         source = dict.fromkeys(known.sources if known else (), source)
     try:
         slo = Slo(
-            latency_ms=raw.slo.latency_ms, percentile=raw.slo.percentile,
-            accuracy=raw.slo.accuracy, cost_usd_per_1000=raw.slo.cost_usd_per_1000,
+            latency_ms=raw.slo.latency_ms,
+            percentile=raw.slo.percentile,
+            accuracy=raw.slo.accuracy,
+            cost_usd_per_1000=raw.slo.cost_usd_per_1000,
         )
     except InvalidInput as error:
         raise error.within(key="slo") from None
     return Query(
-        id=raw.id, pipeline=raw.pipeline, source=source, rate_rps=raw.rate_rps, weight=raw.weight,
-        splittable=raw.splittable, count=raw.count, tenant=raw.tenant, slo=slo,
+        id=raw.id,
+        pipeline=raw.pipeline,
+        source=source,
+        rate_rps=raw.rate_rps,
+        weight=raw.weight,
+        splittable=raw.splittable,
+        count=raw.count,
+        tenant=raw.tenant,
+        slo=slo,
         input=Source(kind=raw.input.kind, path=raw.input.path, arrivals=raw.input.arrivals),
         output=Sink(kind=raw.output.kind, path=raw.output.path),
     )
@@ -251,28 +286,40 @@ def scenario_document(s: Scenario) -> dict[str, Any]:
         tiers=s.tiers,
         device_classes={
             n: DeviceClassDocument(
-                cores=c.cores, memory_mb=c.memory_mb, price_usd_hour=c.price_usd_hour,
-                billing=c.billing, accelerators=dict(c.accelerators),
-            ) for n, c in s.device_classes.items()
+                cores=c.cores,
+                memory_mb=c.memory_mb,
+                price_usd_hour=c.price_usd_hour,
+                billing=c.billing,
+                accelerators=dict(c.accelerators),
+            )
+            for n, c in s.device_classes.items()
         },
         devices=[
             DeviceDocument(
                 id=d.id, device_class=d.device_class, tier=d.tier, uplink_mbps=d.uplink_mbps
-            ) for d in s.devices
+            )
+            for d in s.devices
         ],
         links=[
             LinkDocument(
-                between=k.between, rtt_ms=k.rtt_ms, bandwidth_mbps=k.bandwidth_mbps,
+                between=k.between,
+                rtt_ms=k.rtt_ms,
+                bandwidth_mbps=k.bandwidth_mbps,
                 price_usd_gb=k.price_usd_gb,
-            ) for k in s.links
+            )
+            for k in s.links
         ],
         pipelines={name: _pipeline(p) for name, p in s.pipelines.items()},
         profiles=[_operator_profile(p) for p in s.profiles],
         accuracy=[
             AccuracyDocument(
-                pipeline=a.pipeline, mean=a.mean, samples=a.samples, provenance=a.provenance,
+                pipeline=a.pipeline,
+                mean=a.mean,
+                samples=a.samples,
+                provenance=a.provenance,
                 config={op: dict(c) for op, c in a.config.items()},
-            ) for a in s.accuracy
+            )
+            for a in s.accuracy
         ],
         queries=[_query(q) for q in s.queries],
         max_utilisation=s.max_utilisation,
@@ -291,11 +338,17 @@ def _pipeline(p: Pipeline) -> PipelineDocument:
     return PipelineDocument(
         operators={
             name: OperatorDocument(
-                needs=list(o.needs), knobs={k: list(v) for k, v in o.knobs.items()},
-                tiers=None if o.tiers is None else list(o.tiers), run=o.run, stateful=o.stateful,
-            ) for name, o in p.operators.items()
+                needs=list(o.needs),
+                knobs={k: list(v) for k, v in o.knobs.items()},
+                tiers=None if o.tiers is None else list(o.tiers),
+                run=o.run,
+                stateful=o.stateful,
+            )
+            for name, o in p.operators.items()
         },
-        input_bytes=dict(p.input_bytes), backward=p.backward, deliver=p.deliver,
+        input_bytes=dict(p.input_bytes),
+        backward=p.backward,
+        deliver=p.deliver,
         accuracy=AccuracyTaskDocument(dataset=task.dataset, metric=task.metric) if task else None,
     )
 
@@ -303,21 +356,36 @@ def _pipeline(p: Pipeline) -> PipelineDocument:
 def _operator_profile(p: OperatorProfile) -> OperatorProfileDocument:
     stats = p.latency_ms
     return OperatorProfileDocument(
-        operator=p.qualified, config=dict(p.config), device_class=p.device_class, batch=p.batch,
-        latency_ms=stats.mean if stats.deterministic else LatencyDocument(
-            mean=stats.mean, p50=stats.p50, p95=stats.p95, p99=stats.p99
-        ),
-        compute_s=dict(p.compute_s), memory_mb=p.memory_mb, output_bytes=p.output_bytes,
-        price_usd_per_call=p.price_usd_per_call, samples=p.samples, provenance=p.provenance,
+        operator=p.qualified,
+        config=dict(p.config),
+        device_class=p.device_class,
+        batch=p.batch,
+        latency_ms=stats.mean
+        if stats.deterministic
+        else LatencyDocument(mean=stats.mean, p50=stats.p50, p95=stats.p95, p99=stats.p99),
+        compute_s=dict(p.compute_s),
+        memory_mb=p.memory_mb,
+        output_bytes=p.output_bytes,
+        price_usd_per_call=p.price_usd_per_call,
+        samples=p.samples,
+        provenance=p.provenance,
     )
 
 
 def _query(q: Query) -> QueryDocument:
     return QueryDocument(
-        id=q.id, pipeline=q.pipeline, source=dict(q.source), rate_rps=q.rate_rps, weight=q.weight,
-        splittable=q.splittable, count=q.count, tenant=q.tenant,
+        id=q.id,
+        pipeline=q.pipeline,
+        source=dict(q.source),
+        rate_rps=q.rate_rps,
+        weight=q.weight,
+        splittable=q.splittable,
+        count=q.count,
+        tenant=q.tenant,
         slo=SloDocument(
-            latency_ms=q.slo.latency_ms, percentile=q.slo.percentile, accuracy=q.slo.accuracy,
+            latency_ms=q.slo.latency_ms,
+            percentile=q.slo.percentile,
+            accuracy=q.slo.accuracy,
             cost_usd_per_1000=q.slo.cost_usd_per_1000,
         ),
         input=SourceDocument(kind=q.input.kind, path=q.input.path, arrivals=q.input.arrivals),

@@ -15,8 +15,17 @@ from circinus.operator import KnobValue
 from circinus.pipeline import Config
 
 __all__ = [
-    "Assignment", "Decision", "Deployment", "Estimate", "Plan", "Rejection", "Step",
-    "decode_decision", "encode_decision", "load_decision", "save_decision",
+    "Assignment",
+    "Decision",
+    "Deployment",
+    "Estimate",
+    "Plan",
+    "Rejection",
+    "Step",
+    "decode_decision",
+    "encode_decision",
+    "load_decision",
+    "save_decision",
 ]
 
 
@@ -173,7 +182,9 @@ def encode_decision(decision: Decision) -> bytes:
         "gap": decision.gap,
         "certified": decision.certified,
         "deployment_usd_hour": {
-            "usage": cost.usage, "machines": cost.machines, "network": cost.network,
+            "usage": cost.usage,
+            "machines": cost.machines,
+            "network": cost.network,
             "total": cost.total,
         },
         "open_devices": list(decision.open_devices),
@@ -220,14 +231,17 @@ def decode_decision(data: bytes, *, name: str = "decision") -> Decision:
             bound_rps=raw.bound_rps,
             certified=raw.certified,
             deployment=Deployment(
-                usage=cost.get("usage", 0.0), machines=cost.get("machines", 0.0),
+                usage=cost.get("usage", 0.0),
+                machines=cost.get("machines", 0.0),
                 network=cost.get("network", 0.0),
             ),
             open_devices=tuple(raw.open_devices),
             seconds=raw.seconds,
             assignments=tuple(_assignment(i, a) for i, a in enumerate(raw.assignments)),
             rejected=tuple(
-                Rejection(query=r.query, reason=r.reason, binding=r.binding, relaxation=r.relaxation)
+                Rejection(
+                    query=r.query, reason=r.reason, binding=r.binding, relaxation=r.relaxation
+                )
                 for r in raw.rejected
             ),
         )
@@ -246,9 +260,7 @@ def _assignment(index: int, raw: _Assignment) -> Assignment:
         query=raw.query,
         share=raw.share,
         plan={
-            name: Step(
-                device=s.device, config=Config(s.config), batch=s.batch, replicas=s.replicas
-            )
+            name: Step(device=s.device, config=Config(s.config), batch=s.batch, replicas=s.replicas)
             for name, s in raw.plan.items()
         },
         estimate=Estimate(

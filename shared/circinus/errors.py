@@ -28,7 +28,11 @@ class InvalidInput(CircinusError, ValueError):
     """
 
     def __init__(
-        self, problem: str, *, file: str | None = None, key: str | None = None,
+        self,
+        problem: str,
+        *,
+        file: str | None = None,
+        key: str | None = None,
         remedy: str | None = None,
     ) -> None:
         self.problem = problem

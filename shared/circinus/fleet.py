@@ -66,7 +66,8 @@ class DeviceClass:
         """
         amounts = self.resources
         shares = [
-            seconds / amounts[name] for name, seconds in compute_s.items()
+            seconds / amounts[name]
+            for name, seconds in compute_s.items()
             if seconds > 0 and amounts.get(name, 0.0) > 0
         ]
         return self.price_usd_hour / SECONDS_PER_HOUR * max(shares, default=0.0)
@@ -151,7 +152,9 @@ class Network:
         if exact:
             return exact[1]
         tier_a, tier_b = self._tier[a], self._tier[b]
-        half = [r for r in (self._rows.get(_pair(a, tier_b)), self._rows.get(_pair(tier_a, b))) if r]
+        half = [
+            r for r in (self._rows.get(_pair(a, tier_b)), self._rows.get(_pair(tier_a, b))) if r
+        ]
         if half:
             return min(half, key=lambda row: row[0])[1]
         general = self._rows.get(_pair(tier_a, tier_b))

@@ -167,9 +167,7 @@ def knobs_of(cls: type[Operator]) -> dict[str, Knob[Any]]:
     return found
 
 
-def check_config(
-    cls: type[Operator], config: Mapping[str, KnobValue]
-) -> dict[str, KnobValue]:
+def check_config(cls: type[Operator], config: Mapping[str, KnobValue]) -> dict[str, KnobValue]:
     """Check `config` against the knobs of `cls`.
 
     Values need not be among the declared ones (a pipeline may narrow or extend them) but must
@@ -184,7 +182,8 @@ def check_config(
         if name not in knobs:
             known = ", ".join(knobs) or "none"
             raise InvalidInput(
-                f"operator {cls.__name__} has no knob {name!r}", key=name,
+                f"operator {cls.__name__} has no knob {name!r}",
+                key=name,
                 remedy=f"its knobs: {known}",
             )
         want = type(knobs[name].default)

@@ -149,14 +149,16 @@ class Pipeline:
         for source in self.input_bytes:
             if source not in self.sources:
                 raise InvalidInput(
-                    f"{source!r} is not a source operator", key=f"input_bytes.{source}",
+                    f"{source!r} is not a source operator",
+                    key=f"input_bytes.{source}",
                     remedy=f"the sources: {', '.join(self.sources)}",
                 )
             check.not_negative(self.input_bytes[source], f"input_bytes.{source}")
         for source in self.sources:
             if source not in self.input_bytes:
                 raise InvalidInput(
-                    f"no input size for source operator {source!r}", key="input_bytes",
+                    f"no input size for source operator {source!r}",
+                    key="input_bytes",
                     remedy="give one number, or a map with every source operator",
                 )
 
@@ -187,16 +189,20 @@ def _sorted(operators: Mapping[str, OperatorSpec]) -> dict[str, OperatorSpec]:
         for need in spec.needs:
             if need not in operators:
                 raise InvalidInput(
-                    f"needs unknown operator {need!r}", key=f"operators.{name}.needs",
+                    f"needs unknown operator {need!r}",
+                    key=f"operators.{name}.needs",
                     remedy=f"the pipeline has: {', '.join(operators)}",
                 )
     done: dict[str, OperatorSpec] = {}
     while len(done) < len(operators):
-        ready = [n for n, s in operators.items() if n not in done and all(d in done for d in s.needs)]
+        ready = [
+            n for n, s in operators.items() if n not in done and all(d in done for d in s.needs)
+        ]
         if not ready:
             rest = [name for name in operators if name not in done]
             raise InvalidInput(
-                f"the operators {', '.join(rest)} wait for one another: a cycle", key="operators",
+                f"the operators {', '.join(rest)} wait for one another: a cycle",
+                key="operators",
                 remedy="remove one of their needs",
             )
         done.update((name, operators[name]) for name in ready)

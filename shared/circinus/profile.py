@@ -59,7 +59,9 @@ class LatencyStats:
         def rank(q: float) -> float:
             return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
 
-        return cls(mean=math.fsum(ordered) / len(ordered), p50=rank(0.5), p95=rank(0.95), p99=rank(0.99))
+        return cls(
+            mean=math.fsum(ordered) / len(ordered), p50=rank(0.5), p95=rank(0.95), p99=rank(0.99)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

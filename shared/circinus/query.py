@@ -64,7 +64,8 @@ class Source:
             raise InvalidInput("a folder source needs its path", key="path")
         if self.arrivals not in ("poisson", "uniform"):
             raise InvalidInput(
-                f"unknown arrivals {self.arrivals!r}", key="arrivals",
+                f"unknown arrivals {self.arrivals!r}",
+                key="arrivals",
                 remedy="one of: poisson, uniform",
             )
 

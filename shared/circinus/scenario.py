@@ -24,8 +24,16 @@ from circinus.profile import AccuracyProfile, OperatorProfile
 from circinus.query import Query
 
 __all__ = [
-    "DEFAULT_TIERS", "Scenario", "Submission", "decode_scenario", "decode_submission",
-    "encode_scenario", "encode_submission", "load_scenario", "load_submission", "save_scenario",
+    "DEFAULT_TIERS",
+    "Scenario",
+    "Submission",
+    "decode_scenario",
+    "decode_submission",
+    "encode_scenario",
+    "encode_submission",
+    "load_scenario",
+    "load_submission",
+    "save_scenario",
 ]
 
 DEFAULT_TIERS = ("device", "edge", "cloud")
@@ -129,7 +137,8 @@ def _check_fleet(s: Scenario) -> None:
         _known(device.tier, s.tiers, f"devices[{i}].tier", "tier")
         if device.id in s.tiers:
             raise InvalidInput(
-                f"{device.id!r} is both a device and a tier", key=f"devices[{i}].id",
+                f"{device.id!r} is both a device and a tier",
+                key=f"devices[{i}].id",
                 remedy="links could not tell them apart; rename one",
             )
     rows: set[tuple[str, ...]] = set()
@@ -139,7 +148,8 @@ def _check_fleet(s: Scenario) -> None:
         row = tuple(sorted(link.between))
         if row in rows:
             raise InvalidInput(
-                f"a second row between {row[0]} and {row[1]}", key=f"links[{i}].between",
+                f"a second row between {row[0]} and {row[1]}",
+                key=f"links[{i}].between",
                 remedy="links are symmetric; keep one",
             )
         rows.add(row)
@@ -184,7 +194,8 @@ def _check_query(query: Query, pipelines: Mapping[str, Pipeline], key: str) -> N
     for source in sources:
         if source not in query.source:
             raise InvalidInput(
-                f"no device for source operator {source!r}", key=f"{key}.source",
+                f"no device for source operator {source!r}",
+                key=f"{key}.source",
                 remedy=f"give one device id, or a map with: {', '.join(sources)}",
             )
     for name in query.source:
@@ -215,7 +226,7 @@ def _is_yaml(name: str, data: bytes) -> bool:
     """By file name; where that does not tell, JSON documents start with a brace."""
     if name.endswith((".yaml", ".yml")):
         return True
-    return not name.endswith(".json") and not data.lstrip()[:1] == b"{"
+    return not name.endswith(".json") and data.lstrip()[:1] != b"{"
 
 
 def decode_scenario(data: bytes, *, name: str = "scenario") -> Scenario:
