@@ -159,6 +159,7 @@ steps = st.builds(
     Step, device=names, config=st.dictionaries(names, values, max_size=2).map(Config),
     batch=st.integers(1, 64), replicas=st.integers(1, 64),
 )  # fmt: skip
+plans = st.dictionaries(names, steps, max_size=3)
 decisions = st.builds(
     Decision,
     planner=texts, seed=st.integers(0, 2**53), goodput_rps=amounts, bound_rps=st.none() | amounts,
@@ -168,7 +169,7 @@ decisions = st.builds(
     seconds=st.dictionaries(names, amounts, max_size=2),
     assignments=st.lists(
         st.builds(
-            Assignment, query=names, share=fractions, plan=st.dictionaries(names, steps, max_size=3),
+            Assignment, query=names, share=fractions, plan=plans,
             estimate=st.builds(
                 Estimate, latency_ms=amounts, accuracy=st.none() | fractions,
                 cost_usd_per_1000=amounts,
