@@ -1,0 +1,1 @@
+"""``circinus demo``: a whole fleet on one machine, with what is emulated said plainly."""
