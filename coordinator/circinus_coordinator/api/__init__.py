@@ -1,0 +1,1 @@
+"""The HTTP API of the coordinator: the application, and the client that speaks to it."""

@@ -1,0 +1,58 @@
+"""``circinus submit`` and ``circinus withdraw``."""
+
+from __future__ import annotations
+
+import urllib.parse
+from pathlib import Path
+
+import click
+
+from circinus_coordinator.cli.connection import with_api
+from circinus_coordinator.cli.output import as_json, print_json
+
+__all__ = ["submit", "withdraw"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only check it, against the fleet too.")
+@with_api
+@as_json
+def submit(file: Path, dry_run: bool, api: str, as_json: bool) -> None:
+    """Submit the pipelines and queries in FILE (YAML or JSON).
+
+    Relative folders in it, data sets and inputs, are packed and sent along; an absolute path
+    means a folder on the device.
+    """
+    from circinus.scenario import encode_submission, load_submission
+
+    from circinus_coordinator.api.client import Client
+    from circinus_coordinator.api.packing import with_artifacts
+
+    client = Client(api, timeout_s=60.0)
+    submission = load_submission(file)
+    packed = with_artifacts(submission, file.parent, client.put_artifact, name=str(file))
+    query = "?dry_run=1" if dry_run else ""
+    answer = client.post(f"/v1/queries{query}", encode_submission(packed))
+    if as_json:
+        print_json(answer)
+        return
+    names = ", ".join(answer["queries"]) or "none"
+    click.echo(f"{'valid' if dry_run else 'accepted'}: {names}")
+    if not dry_run:
+        click.echo("follow them with: circinus watch", err=True)
+
+
+@click.command()
+@click.argument("id_", metavar="ID")
+@with_api
+@as_json
+def withdraw(id_: str, api: str, as_json: bool) -> None:
+    """Withdraw the query ID."""
+    from circinus_coordinator.api.client import Client
+
+    answer = Client(api).delete(f"/v1/queries/{urllib.parse.quote(id_, safe='')}")
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(f"withdrawn: {id_}")
