@@ -1,0 +1,277 @@
+"""What the daemon shows of itself: plain values, ready for JSON (`msgspec.to_builtins`)."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from circinus.messages import Capabilities, LinkMeasurement, Reported
+
+__all__ = [
+    "AccuracyRow",
+    "ArtifactInfo",
+    "AssignmentView",
+    "Change",
+    "DeviceView",
+    "LinkRow",
+    "Measured",
+    "Measurement",
+    "OperatorRow",
+    "PlanView",
+    "ProbeProgress",
+    "ProfilesView",
+    "Progress",
+    "Promised",
+    "QueryState",
+    "QueryView",
+    "StepView",
+]
+
+ConfigDict = dict[str, Any]
+
+
+class QueryState(str, enum.Enum):
+    """Where a submitted query stands."""
+
+    WAITING = "waiting"  # for a device to connect, or for inputs to profile with
+    PROFILING = "profiling"
+    PLANNING = "planning"
+    REJECTED = "rejected"
+    ADMITTED = "admitted"  # planned; not yet rolled out, e.g. because a device is offline
+    ROLLING_OUT = "rolling-out"
+    SERVING = "serving"
+    FAILED = "failed"  # its rollout failed and was taken back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceView:
+    """A device as the coordinator knows it.
+
+    Attributes:
+        plannable: None where queries can be placed on it, else why not.
+        silent_s: Seconds since its last message.
+        rollout: ``converged``, ``applying``, ``failed`` ... as it last reported.
+        cpu_percent: Of one core; None without telemetry.
+        queued: Requests waiting per instance.
+    """
+
+    id: str
+    device_class: str | None
+    tier: str | None
+    online: bool
+    silent_s: float | None
+    plannable: str | None
+    emulated: bool
+    capabilities: Capabilities | None
+    reported: Reported | None
+    desired_version: int
+    rollout: str | None
+    cpu_percent: float | None
+    memory_mb: float | None
+    temperature_c: float | None
+    queued: dict[str, int]
+    links: list[LinkMeasurement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """Where and how one operator runs."""
+
+    device: str
+    config: ConfigDict
+    batch: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promised:
+    """Estimates: latency at the SLO's percentile, and the service times' p95 where it is told."""
+
+    latency_ms: float
+    accuracy: float | None
+    cost_usd_per_1000: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentView:
+    """A plan with its share; `plan_id` is what routes and telemetry call it."""
+
+    plan_id: str
+    share: float
+    plan: dict[str, StepView]
+    promised: Promised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured in the window; see `circinus_coordinator.fleet.monitor`.
+
+    Attributes:
+        seconds: Length of the window that has data.
+        submitted: Requests the source started; `finished` of them have an outcome.
+        latency_ms: At the SLO's percentile; p50 and p95 beside it. None without a completed
+            request.
+        accuracy: Mean score of the `scored` requests that had a label; None without one.
+        cost_usd_per_1000: None before a request completed.
+        goodput_rps: Requests per second that met all SLOs.
+        attainment: Fraction of the finished ones that did; None without one.
+        failed: By cause; `shed` ones are apart.
+    """
+
+    seconds: float = 0.0
+    submitted: int = 0
+    finished: int = 0
+    completed: int = 0
+    within_latency: int = 0
+    shed: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    latency_ms: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    mean_ms: float | None = None
+    accuracy: float | None = None
+    scored: int = 0
+    cost_usd_per_1000: float | None = None
+    goodput_rps: float = 0.0
+    attainment: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Measured against promised, per query; `plans` by plan id."""
+
+    query: str
+    promised: Promised | None
+    measured: Measured
+    plans: dict[str, Measured]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryView:
+    """A query, its state, and what it was given.
+
+    Attributes:
+        query: As in a submission document.
+        share: Of its traffic that is admitted.
+        reason: Why it waits, was rejected or failed.
+        lead: Device that takes its requests (HTTP POST /v1/queries/{id} on its agent).
+    """
+
+    id: str
+    state: QueryState
+    query: dict[str, Any]
+    share: float
+    assignments: list[AssignmentView]
+    reason: str | None = None
+    binding: str | None = None
+    relaxation: str | None = None
+    lead: str | None = None
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """One assignment of the decision in force, with the phase of its rollout."""
+
+    query: str
+    phase: str
+    assignment: AssignmentView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRow:
+    """A measured (pipeline/operator, config, device class, batch)."""
+
+    pipeline: str
+    operator: str
+    implementation: str
+    version: str
+    config: ConfigDict
+    device_class: str
+    batch: int
+    samples: int
+    mean_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    compute_s: float
+    memory_mb: float
+    output_bytes: float
+    price_usd_per_call: float
+    emulated: bool
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyRow:
+    """A measured config vector of a pipeline."""
+
+    pipeline: str
+    config: dict[str, ConfigDict]
+    mean: float | None
+    samples: int
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRow:
+    """A measured link between two devices."""
+
+    between: tuple[str, str]
+    rtt_ms: float
+    bandwidth_mbps: float
+    samples: int
+    emulated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfilesView:
+    """All that was measured."""
+
+    operators: list[OperatorRow]
+    accuracy: list[AccuracyRow]
+    links: list[LinkRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeProgress:
+    """Targets done of those known to be needed on a device, and what runs there now."""
+
+    device: str
+    done: int
+    total: int
+    running: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far profiling is; complete when ``done == total``."""
+
+    done: int
+    total: int
+    devices: list[ProbeProgress]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactInfo:
+    """A stored file."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something happened: an entry of the event log, in order of `seq`.
+
+    `kind` is one of ``device``, ``query``, ``probe``, ``decision``, ``rollout``, ``message``;
+    `subject` the device or query it is about; `text` one line for people. `time_s` is Unix time,
+    for people only.
+    """
+
+    seq: int
+    time_s: float
+    kind: str
+    subject: str
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)

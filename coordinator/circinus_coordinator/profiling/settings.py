@@ -1,0 +1,56 @@
+"""What to measure, and when it is enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from circinus import _checks as check
+from circinus.errors import InvalidInput
+
+__all__ = ["ProfilingSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfilingSettings:
+    """Parameters of the profiler.
+
+    Attributes:
+        batches: Batch sizes every operator is measured at.
+        min_samples: No target is stopped before; 20 is the least that shows a p95.
+        max_samples: No target goes on after.
+        precision: A target is done once the 95 % confidence interval of its mean latency
+            reaches no further than this fraction of the mean, to either side.
+        target_budget_s: Time for one target on its device; a probe gets this times its targets.
+        accuracy_samples: Labelled inputs each config vector is scored on, at most.
+        accuracy_budget_s: Time for one config vector.
+        accuracy_chunk: Config vectors per accuracy probe.
+        operator_chunk: Targets per operator probe.
+        max_parallel: Probes at one time in the whole fleet; None for one per device. Agents
+            that share one machine disturb one another's measurements.
+        attempts: A target that failed so often is given up on this device class.
+        answer_s: So long past its budget a probe may stay silent before it counts as lost.
+    """
+
+    batches: tuple[int, ...] = (1,)
+    min_samples: int = 20
+    max_samples: int = 60
+    precision: float = 0.05
+    target_budget_s: float = 10.0
+    accuracy_samples: int = 100
+    accuracy_budget_s: float = 30.0
+    accuracy_chunk: int = 24
+    operator_chunk: int = 64
+    max_parallel: int | None = None
+    attempts: int = 2
+    answer_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.batches or any(batch < 1 for batch in self.batches):
+            raise InvalidInput("at least one size of at least 1 is needed", key="batches")
+        for name in ("target_budget_s", "accuracy_budget_s", "answer_s", "precision"):
+            check.positive(getattr(self, name), name)
+        if not 2 <= self.min_samples <= self.max_samples:
+            raise InvalidInput("must be at least 2 and at most max_samples", key="min_samples")
+        for name in ("accuracy_samples", "accuracy_chunk", "operator_chunk", "attempts"):
+            if getattr(self, name) < 1:
+                raise InvalidInput("must be at least 1", key=name)
