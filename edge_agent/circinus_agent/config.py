@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from circinus import _checks as check
 from circinus.errors import InvalidInput
@@ -23,6 +24,8 @@ __all__ = [
     "EmulationConfig",
     "load_config",
 ]
+
+T = TypeVar("T")
 
 # A settings file is a page of text; anything larger is a mistake, not settings.
 MAX_CONFIG_BYTES = 1 << 20
@@ -124,7 +127,7 @@ class EmulationConfig:
 
     def as_message(self) -> Emulation | None:
         """As capabilities report it; None where nothing is made up."""
-        from circinus.messages import Emulation, LinkEmulation  # noqa: PLC0415 - slow --help
+        from circinus.messages import Emulation, LinkEmulation
 
         if not self.active:
             return None
@@ -225,10 +228,8 @@ _FLAGS = {"device": "device", "device_class": "class", "tier": "tier", "state_di
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415 - only with a file
-    else:
-        import tomli as tomllib  # noqa: PLC0415
+    # In the standard library from 3.11 on; tomli is the same code before.
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         with file.open("rb") as stream:
             raw = stream.read(MAX_CONFIG_BYTES + 1)
@@ -239,12 +240,12 @@ def _read(file: Path) -> dict[str, Any]:
     if len(raw) > MAX_CONFIG_BYTES:
         raise InvalidInput("is too large for settings", file=str(file), remedy="check --config")
     try:
-        return dict(tomllib.loads(raw.decode()))
+        return dict(toml.loads(raw.decode()))
     except UnicodeDecodeError as error:
         raise InvalidInput(
             f"is not UTF-8 (byte {error.start})", file=str(file), remedy="save it as UTF-8"
         ) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (toml.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(
             f"is not TOML: {error}", file=str(file), remedy="see devices/ for examples"
         ) from None
@@ -289,7 +290,7 @@ def _agent(document: dict[str, Any]) -> AgentConfig:
     return _part(AgentConfig, values, None)
 
 
-def _part(cls: Callable[..., Any], document: Any, key: str | None) -> Any:
+def _part(cls: Callable[..., T], document: Any, key: str | None) -> T:
     """Build `cls` from a table, refusing unknown keys and wrong types."""
     values = _table(document, key or "")
     known = {f.name: str(f.type) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ class LockTaken(CircinusError):
         self.pid = pid
         holder = f" (process {pid})" if pid else ""
         super().__init__(
-            f"{folder} is in use by another agent{holder}; stop it, or give this one another --state"
+            f"{folder} is in use by another agent{holder}; give this one another --state"
         )
 
 
