@@ -56,6 +56,7 @@ class OperatorDocument(_Strict, frozen=True):
     tiers: list[str] | None = None
     run: str | None = None
     stateful: bool = False
+    neutral_knobs: list[str] = []
 
 
 class AccuracyTaskDocument(_Strict, frozen=True):
@@ -184,6 +185,7 @@ def pipeline(name: str, raw: PipelineDocument) -> Pipeline:
                 needs=tuple(spec.needs),
                 run=spec.run,
                 stateful=spec.stateful,
+                neutral_knobs=tuple(spec.neutral_knobs),
                 knobs={k: tuple(v) for k, v in spec.knobs.items()},
                 tiers=None if spec.tiers is None else tuple(spec.tiers),
             )
@@ -343,6 +345,7 @@ def _pipeline(p: Pipeline) -> PipelineDocument:
                 tiers=None if o.tiers is None else list(o.tiers),
                 run=o.run,
                 stateful=o.stateful,
+                neutral_knobs=list(o.neutral_knobs),
             )
             for name, o in p.operators.items()
         },

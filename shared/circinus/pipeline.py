@@ -66,6 +66,9 @@ class OperatorSpec:
         tiers: Tiers where it may run; None for all.
         run: Entry-point name or ``module:Class`` of its code; its own name where None.
         stateful: Consecutive requests of a query must reach the same instance.
+        neutral_knobs: Knobs that cannot change outputs, only their speed: accuracy is measured
+            once for all their values. The coordinator need not be able to import the operator,
+            so the pipeline says it.
     """
 
     name: str
@@ -74,6 +77,7 @@ class OperatorSpec:
     tiers: tuple[str, ...] | None = None
     run: str | None = None
     stateful: bool = False
+    neutral_knobs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check.identifier(self.name, "name")
@@ -83,6 +87,13 @@ class OperatorSpec:
             if not values:
                 raise InvalidInput("a knob needs at least one value", key=f"knobs.{knob}")
             check.unique((repr(v) for v in values), f"knobs.{knob}", "value")
+        for knob in self.neutral_knobs:
+            if knob not in self.knobs:
+                raise InvalidInput(
+                    f"operator {self.name!r} has no knob {knob!r}",
+                    key="neutral_knobs",
+                    remedy=f"its knobs: {', '.join(self.knobs) or 'none'}",
+                )
         if self.tiers is not None and not self.tiers:
             raise InvalidInput(
                 "no tier is left where it may run", key="tiers", remedy="name one, or leave it out"

@@ -35,15 +35,18 @@ def pipelines(draw: st.DrawFn, name: str, tiers: list[str]) -> Pipeline:
     operators = {}
     for i, op in enumerate(operator_names):
         needs = draw(st.lists(st.sampled_from(operator_names[:i]), unique=True)) if i else []
+        knobs = draw(
+            st.dictionaries(
+                names,
+                st.lists(values, min_size=1, max_size=3, unique_by=repr).map(tuple),
+                max_size=2,
+            )
+        )
         operators[op] = OperatorSpec(
             name=op,
             needs=tuple(needs),
-            knobs=draw(
-                st.dictionaries(
-                    names, st.lists(values, min_size=1, max_size=3, unique_by=repr).map(tuple),
-                    max_size=2,
-                )
-            ),
+            knobs=knobs,
+            neutral_knobs=tuple(name for name in knobs if draw(st.booleans())),
             tiers=draw(
                 st.none() | st.lists(st.sampled_from(tiers), min_size=1, unique=True).map(tuple)
             ),

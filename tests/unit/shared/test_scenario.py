@@ -173,3 +173,10 @@ def test_a_submission_survives_its_document() -> None:
     text += "queries:" + CONTRACT.split("queries:")[1]
     submission = decode_submission(text.encode())
     assert decode_submission(encode_submission(submission)) == submission
+
+
+def test_a_neutral_knob_must_be_a_knob() -> None:
+    from circinus.pipeline import OperatorSpec
+
+    with pytest.raises(InvalidInput, match="no knob 'batch'"):
+        OperatorSpec(name="detect", knobs={"side": (320,)}, neutral_knobs=("batch",))
