@@ -53,8 +53,11 @@ class OnnxOperator(Operator):
 
     def setup(self, config: Mapping[str, KnobValue]) -> None:
         if not self.model:
-            raise InvalidInput("operator OnnxOperator needs a model", key="model",
-                               remedy="give the knob `model` the path of an .onnx file")
+            raise InvalidInput(
+                "operator OnnxOperator needs a model",
+                key="model",
+                remedy="give the knob `model` the path of an .onnx file",
+            )
         self._pre = _hook(self.pre)
         self._post = _hook(self.post)
         path = find_model(self.model)
@@ -160,8 +163,11 @@ def find_model(ref: str) -> Path:
     if colon and package.isidentifier() and len(package) > 1:  # a single letter is a drive
         spec = find_spec(package)  # finds the folder without running the package's code
         if spec is None or not spec.origin:
-            raise InvalidInput(f"package {package!r} is not installed on this device", key="model",
-                               remedy=f"pip install {package.replace('_', '-')}")
+            raise InvalidInput(
+                f"package {package!r} is not installed on this device",
+                key="model",
+                remedy=f"pip install {package.replace('_', '-')}",
+            )
         path = Path(spec.origin).parent / inside
     if not path.is_file():
         raise InvalidInput(f"there is no model file {str(path)!r} on this device", key="model")

@@ -1,0 +1,1 @@
+"""Read the signs in a picture: decode, detect, orient, recognise, match."""
