@@ -201,10 +201,11 @@ class Reconciler:
     def _advance(self, now: float, out: list[e.Instruction]) -> None:
         self._fetch(now, out)
         if self._target_ready():
-            self.model.base = self.model.target
-            if self.model.target is not None:
-                stored = e.Stored(desired=self.model.target, good=self.model.target)
-                out.append(e.Persist(stored=stored))
+            model = self.model
+            model.base = model.target
+            # A newer document may be on disk already; it must not be forgotten.
+            newest = model.incoming or model.target
+            out.append(e.Persist(stored=e.Stored(desired=newest, good=model.base)))
         routing = self._route(now)
         out.extend(routing)
         self._instances(now, out)
