@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from circinus.errors import InvalidInput
 
 __all__ = ["agent"]

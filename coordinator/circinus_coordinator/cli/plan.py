@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from circinus_coordinator.cli.output import number, print_json, say
-
 __all__ = ["plan"]
 
 
@@ -41,7 +39,6 @@ def plan(
     """
     from circinus.decision import encode_decision, load_decision, save_decision
     from circinus.scenario import load_scenario
-
     from circinus_coordinator import planning
 
     document = load_scenario(scenario)

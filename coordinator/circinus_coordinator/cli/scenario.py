@@ -49,7 +49,6 @@ def export(out: Path | None, api: str) -> None:
     """Print what the running coordinator's last decision was made from (JSON)."""
     from circinus import _documents as documents
     from circinus.scenario import decode_scenario, save_scenario
-
     from circinus_coordinator.api.client import Client
 
     data = Client(api).get_bytes("/v1/scenario")

@@ -25,7 +25,6 @@ def submit(file: Path, dry_run: bool, api: str, as_json: bool) -> None:
     means a folder on the device.
     """
     from circinus.scenario import encode_submission, load_submission
-
     from circinus_coordinator.api.client import Client
     from circinus_coordinator.api.packing import with_artifacts
 

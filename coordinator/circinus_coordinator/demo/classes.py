@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+
 from circinus import _checks as check
 from circinus import _documents as documents
 from circinus.errors import InvalidInput
 from circinus.fleet import DeviceClass
-
 from circinus_coordinator.demo.resources import resource
 
 __all__ = ["CatalogueEntry", "Emulate", "load_class", "load_classes"]

@@ -3,6 +3,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from circinus.errors import InvalidInput
 from circinus.scenario import Submission, decode_submission
 from circinus_coordinator.api.packing import pack, with_artifacts

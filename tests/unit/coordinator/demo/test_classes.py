@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from circinus.errors import InvalidInput
 from circinus_coordinator.demo.classes import load_class, load_classes
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from circinus.errors import Transient
 from circinus_coordinator.demo.processes import Children, free_ports
 

@@ -1,0 +1,214 @@
+"""``circinus devices|queries|plans|profiles``: ``ls`` and ``show``."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from circinus.errors import NoData
+from circinus_coordinator.cli.connection import with_api
+from circinus_coordinator.cli.output import as_json, number, print_json, print_table
+
+__all__ = ["devices", "plans", "profiles", "queries"]
+
+Row = Mapping[str, Any]
+
+
+def _fetch(api: str, path: str) -> Any:
+    from circinus_coordinator.api.client import Client
+
+    return Client(api).get(path)
+
+
+def _named(name: str, rows: Iterable[Row], key: str, what: str) -> Row:
+    for row in rows:
+        if row[key] == name:
+            return row
+    raise NoData(f"{what} {name!r}: there is none")
+
+
+def _show(document: Any, as_json: bool) -> None:
+    """A document in full: JSON, or the same as indented lines."""
+    if as_json:
+        print_json(document)
+        return
+    import yaml
+
+    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def _group(
+    name: str,
+    summary: str,
+    rows: Callable[[str], Sequence[Row]],
+    columns: Sequence[str],
+    cells: Callable[[Row], Sequence[str]],
+) -> click.Group:
+    """A group with ``ls``; ``show`` is added by the caller."""
+    group = click.Group(name, help=summary)
+
+    @group.command("ls", help=f"List {name}.")
+    @with_api
+    @as_json
+    def ls(api: str, as_json: bool) -> None:
+        found = rows(api)
+        if as_json:
+            print_json(found)
+        else:
+            print_table(columns, (cells(row) for row in found))
+
+    return group
+
+
+def _device_cells(row: Row) -> Sequence[str]:
+    has = row["capabilities"] or {}
+    return (
+        row["id"],
+        row["device_class"] or "-",
+        row["tier"] or "-",
+        "online" if row["online"] else "offline",
+        number(has.get("cores")),
+        number(has.get("memory_mb"), 5),
+        "emulated" if row["emulated"] else "real",
+        row["rollout"] or "-",
+        row["plannable"] or "yes",
+    )
+
+
+devices = _group(
+    "devices",
+    "Devices of the fleet.",
+    lambda api: _fetch(api, "/v1/devices")["devices"],
+    ("id", "class", "tier", "state", "cores", "memory MB", "machine", "rollout", "plannable"),
+    _device_cells,
+)
+
+
+@devices.command("show")
+@click.argument("id_", metavar="ID")
+@with_api
+@as_json
+def _device(id_: str, api: str, as_json: bool) -> None:
+    """Show all that is known of the device ID."""
+    _show(_named(id_, _fetch(api, "/v1/devices")["devices"], "id", "device"), as_json)
+
+
+def _query_cells(row: Row) -> Sequence[str]:
+    from circinus_coordinator.demo.report import goal_text
+
+    measured, promised = row["measured"] or {}, row["promised"] or {}
+    met = measured.get("attainment")
+    return (
+        row["id"],
+        row["state"],
+        f"{row['share']:.0%}",
+        goal_text(row["query"].get("slo") or {}),
+        number(promised.get("latency_ms")),
+        number(measured.get("latency_ms")),
+        number(measured.get("goodput_rps")),
+        "-" if met is None else f"{met:.1%}",
+        row["reason"] or "",
+    )
+
+
+queries = _group(
+    "queries",
+    "Queries and what became of them.",
+    lambda api: _fetch(api, "/v1/queries")["queries"],
+    ("id", "state", "share", "objectives", "promised ms", "measured ms", "good/s", "met", "reason"),
+    _query_cells,
+)
+
+
+@queries.command("show")
+@click.argument("id_", metavar="ID")
+@with_api
+@as_json
+def _query(id_: str, api: str, as_json: bool) -> None:
+    """Show the query ID: plans, promised and measured."""
+    _show(_fetch(api, f"/v1/queries/{urllib.parse.quote(id_, safe='')}"), as_json)
+
+
+def _plan_cells(row: Row) -> Sequence[str]:
+    from circinus_coordinator.demo.report import config_text, placement_text
+
+    given = row["assignment"]
+    promised = given["promised"]
+    return (
+        row["query"],
+        f"{given['share']:.0%}",
+        placement_text(given["plan"]),
+        config_text(given["plan"]) or "-",
+        number(promised["latency_ms"]),
+        number(promised["accuracy"]),
+        number(promised["cost_usd_per_1000"]),
+        row["phase"],
+    )
+
+
+plans = _group(
+    "plans",
+    "Where and how each query runs.",
+    lambda api: _fetch(api, "/v1/plans")["plans"],
+    ("query", "share", "placement", "config", "latency ms", "accuracy", "$/1000", "phase"),
+    _plan_cells,
+)
+
+
+@plans.command("show")
+@click.argument("query")
+@with_api
+@as_json
+def _plan(query: str, api: str, as_json: bool) -> None:
+    """Show the plans of a QUERY in full."""
+    found = [row for row in _fetch(api, "/v1/plans")["plans"] if row["query"] == query]
+    if not found:
+        raise NoData(f"query {query!r}: no plan of it is in force")
+    _show(found, as_json)
+
+
+def _profile_rows(api: str) -> Sequence[Row]:
+    rows: Sequence[Row] = _fetch(api, "/v1/profiles")["operators"]
+    return rows
+
+
+def _profile_cells(row: Row) -> Sequence[str]:
+    return (
+        f"{row['pipeline']}/{row['operator']}",
+        " ".join(f"{k}={v}" for k, v in row["config"].items()) or "-",
+        row["device_class"],
+        str(row["batch"]),
+        number(row["mean_ms"]),
+        number(row["p95_ms"]),
+        number(row["memory_mb"], 4),
+        str(row["samples"]),
+        row["cause"] or ("emulated" if row["emulated"] else "measured"),
+    )
+
+
+profiles = _group(
+    "profiles",
+    "What has been measured.",
+    _profile_rows,
+    ("operator", "config", "class", "batch", "mean ms", "p95 ms", "memory MB", "samples", "how"),
+    _profile_cells,
+)
+
+
+@profiles.command("show")
+@click.argument("pipeline")
+@with_api
+@as_json
+def _profile(pipeline: str, api: str, as_json: bool) -> None:
+    """Show what was measured of a PIPELINE: operators, accuracy, and all links."""
+    found = _fetch(api, "/v1/profiles")
+    mine = {
+        kind: [row for row in found[kind] if row["pipeline"] == pipeline]
+        for kind in ("operators", "accuracy")
+    }
+    if not any(mine.values()):
+        raise NoData(f"pipeline {pipeline!r}: nothing of it was measured")
+    _show({**mine, "links": found["links"]}, as_json)
