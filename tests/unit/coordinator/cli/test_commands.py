@@ -1,0 +1,163 @@
+"""Commands against a stand-in for the HTTP client: what they ask for and what they print."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from circinus.errors import NoData
+from circinus_coordinator.api import client as client_module
+from circinus_coordinator.cli.app import run
+
+PLAN = {
+    "decode": {"device": "cam-1", "config": {"scale": 0.5}, "batch": 1, "replicas": 1},
+    "detect": {"device": "cloud-1", "config": {"side": 320}, "batch": 1, "replicas": 1},
+    "match": {"device": "cloud-1", "config": {}, "batch": 1, "replicas": 1},
+}
+PROMISED = {"latency_ms": 123.0, "accuracy": 0.8, "cost_usd_per_1000": 0.01}
+QUERY = {
+    "id": "gate",
+    "state": "serving",
+    "query": {"id": "gate", "slo": {"latency_ms": 200, "accuracy": 0.7}},
+    "share": 1.0,
+    "assignments": [{"plan_id": "x", "share": 1.0, "plan": PLAN, "promised": PROMISED}],
+    "reason": None,
+    "promised": PROMISED,
+    "measured": {"latency_ms": 110.0, "goodput_rps": 1.5, "attainment": 0.99, "finished": 100},
+}
+DEVICE = {
+    "id": "cam-1",
+    "device_class": "pi",
+    "tier": "device",
+    "online": True,
+    "plannable": None,
+    "emulated": True,
+    "rollout": "converged",
+    "capabilities": {"cores": 4, "memory_mb": 4096},
+}
+ANSWERS: dict[str, Any] = {
+    "/v1/devices": {"devices": [DEVICE]},
+    "/v1/queries": {"queries": [QUERY]},
+    "/v1/queries/gate": QUERY,
+    "/v1/plans": {
+        "plans": [{"query": "gate", "phase": "serving", "assignment": QUERY["assignments"][0]}]
+    },
+    "/v1/profiles": {"operators": [], "accuracy": [], "links": []},
+    "/v1/explain/gate": {"query": "gate", "binding": "latency"},
+}
+
+
+class Stub:
+    sent: list[tuple[str, Any]] = []  # noqa: RUF012 - emptied by the fixture
+
+    def __init__(self, address: str, *, timeout_s: float = 1.0) -> None:
+        pass
+
+    def get(self, path: str) -> Any:
+        if path not in ANSWERS:
+            raise NoData(path)
+        return ANSWERS[path]
+
+    def get_bytes(self, path: str) -> bytes:
+        return b'{"circinus": 1}\n'
+
+    def post(self, path: str, body: bytes) -> Any:
+        Stub.sent.append((path, json.loads(body)))
+        return {"queries": ["gate"], "pipelines": ["p"]}
+
+    def delete(self, path: str) -> Any:
+        Stub.sent.append((path, None))
+        return {"withdrawn": "gate"}
+
+    def put_artifact(self, data: bytes) -> str:
+        return "ab" * 32
+
+
+@pytest.fixture(autouse=True)
+def stub(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
+    Stub.sent = []
+    monkeypatch.setattr(client_module, "Client", Stub)
+    return Stub
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["devices", "ls"], ["cam-1", "online", "emulated"]),
+        (["queries", "ls"], ["gate", "p95 <= 200 ms", "123", "110", "99.0%"]),
+        (["plans", "ls"], ["cam-1 decode > cloud-1 detect..match", "scale=0.5 side=320"]),
+        (["watch", "--once"], ["gate", "123 → 110", "1.50 good/s"]),
+        (["explain", "gate"], ["binding: latency"]),
+        (["devices", "show", "cam-1"], ["device_class: pi"]),
+        (["queries", "show", "gate"], ["state: serving"]),
+    ],
+)
+def test_people_read_tables(
+    command: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command) == 0
+    printed = capsys.readouterr().out
+    for word in words:
+        assert word in printed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["devices", "ls"],
+        ["devices", "show", "cam-1"],
+        ["queries", "ls"],
+        ["queries", "show", "gate"],
+        ["plans", "ls"],
+        ["plans", "show", "gate"],
+        ["profiles", "ls"],
+        ["explain", "gate"],
+        ["watch", "--once"],
+        ["withdraw", "gate"],
+    ],
+)
+def test_programs_read_json(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--json"]) == 0
+    captured = capsys.readouterr()
+    json.loads(captured.out)
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["devices", "show", "no"],
+        ["plans", "show", "no"],
+        ["profiles", "show", "no"],
+        ["explain", "no"],
+        ["queries", "show", "no"],
+    ],
+)
+def test_what_is_not_there_is_no_result(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command) == 1
+    assert "no" in capsys.readouterr().err
+
+
+def test_submit_sends_folders_as_artifacts(tmp_path: Path) -> None:
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "a.txt").write_text("a")
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "circinus: 1\n"
+        "pipelines: {p: {operators: {a: {}}, input_bytes: 1}}\n"
+        "queries: [{id: gate, pipeline: p, source: d, rate_rps: 1, "
+        "input: {kind: folder, path: inputs}}]\n"
+    )
+    assert run(["submit", str(file)]) == 0
+    path, document = Stub.sent[0]
+    assert path == "/v1/queries"
+    assert document["queries"][0]["input"]["path"] == "sha256:" + "ab" * 32
+
+
+def test_an_exported_scenario_is_written_as_it_was_sent(tmp_path: Path) -> None:
+    out = tmp_path / "s.json"
+    assert run(["scenario", "export", "--out", str(out)]) == 0
+    assert out.read_bytes() == b'{"circinus": 1}\n'
