@@ -37,8 +37,9 @@ __all__ = ["Reconciler"]
 
 # A request without deadline must not hold an old instance forever.
 DRAIN_TIMEOUT_S = 60.0
-# Loading and quantising a large model on a small device takes minutes; longer is a hang.
-START_TIMEOUT_S = 600.0
+# Only a shell that never answers gets here: the runtime has a shorter limit of its own, and a
+# model is loaded and quantised within minutes even on a small device.
+START_TIMEOUT_S = 1800.0
 # An instance that served before is worth trying again, ever more rarely.
 RETRY_FIRST_S, RETRY_LAST_S = 5.0, 300.0
 # The coordinator may be restarting while its artifacts are fetched: 1 + 2 + 4 + 8 seconds.
@@ -87,6 +88,9 @@ class Reconciler:
                 model.refused = f"version {event.version} cannot be stored: {event.cause}"
         elif isinstance(event, e.ArtifactFetched | e.ArtifactFailed):
             self._artifact(event)
+        elif isinstance(event, e.InstanceChanged):
+            if event.key in model.slots:
+                model.slots[event.key].report = event.report
         elif isinstance(event, e.RoutesDrained):
             model.draining = [d for d in model.draining if d.epoch > event.epoch]
         elif isinstance(event, e.InstanceReady | e.InstanceFailed | e.InstanceStopped):

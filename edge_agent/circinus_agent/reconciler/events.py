@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from circinus.messages import Artifact, Desired, InstanceSpec, Peer, Reported, Route
+from circinus.messages import (
+    Artifact,
+    Desired,
+    InstanceReport,
+    InstanceSpec,
+    Peer,
+    Reported,
+    Route,
+)
 
 __all__ = [
     "AnyEvent",
@@ -20,6 +28,7 @@ __all__ = [
     "DesiredReceived",
     "Event",
     "FetchArtifact",
+    "InstanceChanged",
     "InstanceFailed",
     "InstanceReady",
     "InstanceStopped",
@@ -119,6 +128,13 @@ class InstanceStopped(Event, tag="instance-stopped", frozen=True):
     key: str
 
 
+class InstanceChanged(Event, tag="instance-changed", frozen=True):
+    """The runtime's own view of an instance it keeps alive: replicas, restarts, last cause."""
+
+    key: str
+    report: InstanceReport
+
+
 class RoutesDrained(Event, tag="routes-drained", frozen=True):
     """The routes that `SetRoutes` number `epoch` took away have no request left."""
 
@@ -139,6 +155,7 @@ AnyEvent = (
     | InstanceReady
     | InstanceFailed
     | InstanceStopped
+    | InstanceChanged
     | RoutesDrained
     | Tick
 )

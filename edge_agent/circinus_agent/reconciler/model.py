@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from circinus.messages import Desired, DesiredBody, InstanceSpec, Peer, Reported, Route
+from circinus.messages import Desired, DesiredBody, InstanceReport, InstanceSpec, Peer, Reported, Route
 
 __all__ = ["Draining", "Fetch", "Model", "Slot", "local_keys", "same_document"]
 
@@ -17,7 +17,8 @@ class Slot(msgspec.Struct, kw_only=True):
 
     `served` is true once it has been ready: its routes then stay set while the runtime restarts
     it, so that requests fail with a cause and are not silently without a plan. `failures` in a
-    row space the retries; `at` is when the state was entered.
+    row space the retries; `at` is when the state was entered. `report` is the runtime's last word
+    on an instance that is ready: it restarts replicas by itself.
     """
 
     spec: InstanceSpec
@@ -26,6 +27,7 @@ class Slot(msgspec.Struct, kw_only=True):
     served: bool = False
     failures: int = 0
     cause: str | None = None
+    report: InstanceReport | None = None
 
 
 class Fetch(msgspec.Struct, kw_only=True):

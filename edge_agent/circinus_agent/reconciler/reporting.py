@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circinus.messages import InstanceReport, Reported
-from circinus_agent.reconciler.model import FAILED, READY, Model, same_document
+from circinus_agent.reconciler.model import FAILED, READY, Model, Slot, same_document
 
 __all__ = ["report"]
 
@@ -18,17 +18,20 @@ def report(model: Model) -> Reported:
         version=target.version if target else 0,
         hash=target.hash if target else "",
         phase=phase,
-        instances={
-            key: InstanceReport(
-                state=slot.state,
-                ready=slot.spec.replicas if slot.state == READY else 0,
-                restarts=slot.failures,
-                cause=slot.cause,
-            )
-            for key, slot in sorted(model.slots.items())
-        },
+        instances={key: _instance(slot) for key, slot in sorted(model.slots.items())},
         error=error,
         refused=model.refused,
+    )
+
+
+def _instance(slot: Slot) -> InstanceReport:
+    if slot.state == READY and slot.report is not None:
+        return slot.report  # it may be restarting a replica
+    return InstanceReport(
+        state=slot.state,
+        ready=slot.spec.replicas if slot.state == READY else 0,
+        restarts=slot.report.restarts if slot.report else 0,
+        cause=slot.cause,
     )
 
 

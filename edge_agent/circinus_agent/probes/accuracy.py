@@ -1,0 +1,247 @@
+"""The accuracy probe: a pipeline's score under many config vectors.
+
+Config vectors share beginnings, so every (step, config, configs of what it depends on) is run
+once over all inputs and its outputs are kept for as long as a later vector needs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from circinus.errors import CircinusError
+from circinus.messages import InstanceSpec, ProbeAccuracy, ProbeStep
+from circinus_agent.probes.environment import (
+    Budget,
+    Control,
+    ProbeEnvironment,
+    ProbeFailed,
+    TargetCancelled,
+    TargetStream,
+    Worker,
+    cause_of,
+    raced,
+)
+from circinus_agent.probes.operators import ancestors
+from circinus_agent.probes.outputs import (
+    Outputs,
+    dataset_files,
+    read_input,
+    read_labels,
+    step_input,
+)
+from circinus_agent.probes.scoring import Scorer
+
+__all__ = ["AccuracyProbe"]
+
+# Starting an operator loads its model; vectors alternate between a few of them.
+WARM_WORKERS = 4
+
+Node = tuple[str, str]
+"""A step and the canonical configs of it and of all it depends on."""
+
+
+class AccuracyProbe:
+    """One run of `ProbeAccuracy`."""
+
+    def __init__(
+        self,
+        environment: ProbeEnvironment,
+        command: ProbeAccuracy,
+        control: Control,
+        seq: Callable[[], int],
+    ) -> None:
+        self._environment = environment
+        self._command = command
+        self._control = control
+        self._budget = Budget(command.budget_s, environment.clock)
+        self._steps = {step.name: step for step in command.steps}
+        needed = {need for step in command.steps for need in step.needs}
+        self._sinks = [step.name for step in command.steps if step.name not in needed]
+        self._outputs: dict[Node, Outputs] = {}
+        self._workers: OrderedDict[str, Worker] = OrderedDict()
+        self._files: list[Path] = []
+        self._labels: list[Any] | None = None
+        self._agreed: list[dict[str, bytes] | None] = []
+        self.executed = 0
+        self.streams = [
+            TargetStream(environment, command.request_id, target, seq, emulated=False)
+            for target in range(len(command.targets))
+        ]
+
+    async def run(self) -> dict[str, Any]:
+        """Score all targets.
+
+        Returns:
+            ``reference``: "labels", or "agreement" where the data set has none and scores say
+            how far outputs agree with those of the first target.
+
+        Raises:
+            ProbeFailed: If no target could be scored.
+        """
+        try:
+            await asyncio.to_thread(self._read_dataset)
+            async with Scorer(self._command.metric, self._environment.path) as scorer:
+                order = self._order()
+                for place, target in enumerate(order):
+                    await self._target(target, scorer)
+                    await self._forget(order[place + 1 :])
+        finally:
+            for worker in self._workers.values():
+                await asyncio.shield(worker.stop())
+            for outputs in self._outputs.values():
+                outputs.close()
+            for stream in self.streams:
+                stream.close("stopped")
+        return {
+            "reference": "labels" if self._labels is not None else "agreement",
+            "inputs": len(self._files),
+            "executed": self.executed,
+        }
+
+    def _read_dataset(self) -> None:
+        folder = self._environment.resolve(self._command.dataset)
+        labels = read_labels(folder)
+        self._files = dataset_files(folder, self._command.max_samples, only=labels)
+        if labels is not None:
+            self._labels = [labels[f.relative_to(folder).as_posix()] for f in self._files]
+        outputs = Outputs(self._environment.scratch)
+        for file in self._files:
+            outputs.append(self._environment.encode_input(read_input(file)))
+        self._outputs["", ""] = outputs
+
+    def _order(self) -> list[int]:
+        """Targets so that those with a common beginning follow each other; the first stays."""
+        seen: dict[tuple[str, bytes], int] = {}
+
+        def rank(target: int) -> list[int]:
+            return [
+                seen[name, _canonical(self._config(target, step))]
+                for name, step in self._steps.items()
+            ]
+
+        for target in range(len(self._command.targets)):
+            for name, step in self._steps.items():
+                seen.setdefault((name, _canonical(self._config(target, step))), len(seen))
+        return sorted(range(len(self._command.targets)), key=rank)
+
+    def _config(self, target: int, step: ProbeStep) -> dict[str, Any]:
+        return self._command.targets[target].config.get(step.name, step.config)
+
+    def _node(self, target: int, name: str) -> Node:
+        parts = sorted({name, *ancestors(self._steps, name)})
+        configs = [(part, self._config(target, self._steps[part])) for part in parts]
+        return name, msgspec.json.encode([(n, sorted(c.items())) for n, c in configs]).decode()
+
+    # ---- one vector -------------------------------------------------------------------------
+
+    async def _target(self, target: int, scorer: Scorer) -> None:
+        stream = self.streams[target]
+        # Everything is compared with the first one, so its outputs are needed in any case.
+        needed = self._labels is None and target == 0
+        watched = list(range(len(self.streams))) if needed else [target]
+        try:
+            if all(self._control.cancelled(t) for t in watched):
+                raise TargetCancelled
+            for step in self._steps.values():
+                await self._execute(target, step, watched)
+            await self._score(target, scorer, keep=needed)
+            stream.close("cancelled" if self._control.cancelled(target) else None)
+        except TargetCancelled:
+            stream.close("cancelled")
+        except (ProbeFailed, CircinusError) as error:
+            stream.close(cause_of(error))
+            if needed:
+                raise ProbeFailed(f"no reference outputs: {cause_of(error)}") from None
+
+    async def _execute(self, target: int, step: ProbeStep, watched: Sequence[int]) -> None:
+        """Have the step's outputs under the target's configs."""
+        node = self._node(target, step.name)
+        if node in self._outputs:
+            return
+        needs = [self._outputs[self._node(target, need)] for need in step.needs]
+        needs = needs or [self._outputs["", ""]]
+        worker = await self._worker(step, self._config(target, step), watched)
+        outputs = Outputs(self._environment.scratch)
+        try:
+            for position in range(len(self._files)):
+                payload = step_input(needs, step.needs, position)
+                if payload is None:
+                    outputs.append(None)
+                    continue
+                result = await raced(
+                    worker.call([payload]), self._control, watched, self._budget.left_s
+                )
+                self.executed += 1
+                item = result.items[0]
+                # A pipeline that raises on an input gives no right answer to it; anything else
+                # (killed, out of memory) says nothing about accuracy.
+                if item.failure is not None and getattr(item.failure, "kind", "") != "raised":
+                    raise ProbeFailed(f"{step.name}: {item.failure}")
+                outputs.append(item.payload, str(item.failure) if item.failure else None)
+            if len(outputs.failures) == len(self._files):
+                raise ProbeFailed(f"{step.name}: {outputs.failures[0]}")
+        except BaseException:
+            outputs.close()
+            raise
+        self._outputs[node] = outputs
+
+    async def _worker(
+        self, step: ProbeStep, config: dict[str, Any], watched: Sequence[int]
+    ) -> Worker:
+        key = f"probe-{step.name}-{_canonical(config).decode()}"
+        if key in self._workers:
+            self._workers.move_to_end(key)
+            return self._workers[key]
+        while len(self._workers) >= WARM_WORKERS:
+            _, oldest = self._workers.popitem(last=False)
+            await asyncio.shield(oldest.stop())
+        spec = InstanceSpec(key=key, run=step.run, config=config, threads=self._environment.threads)
+        worker = self._environment.worker(spec, self._budget.left_s)
+        self._workers[key] = worker  # so that it is stopped whatever happens from here on
+        try:
+            await raced(worker.start(), self._control, watched, self._budget.left_s)
+        except BaseException:
+            del self._workers[key]
+            await asyncio.shield(worker.stop())
+            raise
+        return worker
+
+    async def _score(self, target: int, scorer: Scorer, *, keep: bool) -> None:
+        nodes = {sink: self._outputs[self._node(target, sink)] for sink in self._sinks}
+        for position in range(len(self._files)):
+            results = {sink: outputs[position] for sink, outputs in nodes.items()}
+            result = {sink: payload for sink, payload in results.items() if payload is not None}
+            complete = result if len(result) == len(results) else None
+            if keep:
+                self._agreed.append(complete)
+            if self._control.cancelled(target):
+                if keep:
+                    continue
+                raise TargetCancelled
+            if self._budget.left_s <= 0:
+                raise ProbeFailed("budget used up")
+            self.streams[target].add(scores=await self._one(scorer, position, complete))
+
+    async def _one(self, scorer: Scorer, position: int, result: dict[str, bytes] | None) -> float:
+        if self._labels is not None:
+            return await scorer.score(result, self._labels[position]) if result else 0.0
+        agreed = self._agreed[position]
+        if result is None or agreed is None:
+            return 1.0 if result is agreed else 0.0  # both without an answer: they agree
+        return await scorer.score(result, agreed=agreed)
+
+    async def _forget(self, rest: Sequence[int]) -> None:
+        """Free outputs that no vector still to come begins with."""
+        needed = {self._node(t, name) for t in rest for name in self._steps} | {("", "")}
+        for node in [n for n in self._outputs if n not in needed]:
+            self._outputs.pop(node).close()
+
+
+def _canonical(config: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(sorted(config.items()))
