@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from circinus.messages import Capabilities, LinkMeasurement, Reported
+from circinus_coordinator.fleet import Measured
 
 __all__ = [
     "AccuracyRow",
@@ -101,40 +102,6 @@ class AssignmentView:
     share: float
     plan: dict[str, StepView]
     promised: Promised
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What was measured in the window; see `circinus_coordinator.fleet.monitor`.
-
-    Attributes:
-        seconds: Length of the window that has data.
-        submitted: Requests the source started; `finished` of them have an outcome.
-        latency_ms: At the SLO's percentile; p50 and p95 beside it. None without a completed
-            request.
-        accuracy: Mean score of the `scored` requests that had a label; None without one.
-        cost_usd_per_1000: None before a request completed.
-        goodput_rps: Requests per second that met all SLOs.
-        attainment: Fraction of the finished ones that did; None without one.
-        failed: By cause; `shed` ones are apart.
-    """
-
-    seconds: float = 0.0
-    submitted: int = 0
-    finished: int = 0
-    completed: int = 0
-    within_latency: int = 0
-    shed: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
-    latency_ms: float | None = None
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-    mean_ms: float | None = None
-    accuracy: float | None = None
-    scored: int = 0
-    cost_usd_per_1000: float | None = None
-    goodput_rps: float = 0.0
-    attainment: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
