@@ -12,6 +12,8 @@ from circinus_coordinator.demo.classes import CatalogueEntry, Emulate
 __all__ = ["LINKS", "MACHINES", "Machine", "agent_flags", "emulation_lines", "fleet_file"]
 
 TIERS = ("device", "edge", "cloud")
+# All three share this machine's cores: what they may be planned for together has to fit them.
+MAX_UTILISATION = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ MACHINES = (
 LINKS = (
     Link(between=("device", "edge"), rtt_ms=4.0, bandwidth_mbps=100.0),
     Link(between=("edge", "cloud"), rtt_ms=16.0, bandwidth_mbps=200.0, price_usd_gb=0.002),
-    Link(between=("device", "cloud"), rtt_ms=40.0, bandwidth_mbps=20.0, price_usd_gb=0.05),
+    Link(between=("device", "cloud"), rtt_ms=30.0, bandwidth_mbps=40.0, price_usd_gb=0.05),
 )
 
 
@@ -45,6 +47,7 @@ def fleet_file(catalogue: Mapping[str, CatalogueEntry]) -> bytes:
         tiers=TIERS,
         device_classes={name: catalogue[name].device_class for name in names},
         links=LINKS,
+        max_utilisation=MAX_UTILISATION,
     )
     return encode_scenario(fleet, yaml=True)
 

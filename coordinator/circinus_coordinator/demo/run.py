@@ -41,7 +41,7 @@ settle_s = 1.0
 min_samples = 20
 max_samples = 30
 precision = 0.1
-accuracy_samples = 48
+accuracy_samples = 40
 max_parallel = 1
 """
 
