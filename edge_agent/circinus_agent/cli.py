@@ -36,7 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", metavar="ID", help="this device's id in the fleet")
     parser.add_argument("--class", dest="device_class", metavar="NAME", help="its device class")
     parser.add_argument("--tier", metavar="NAME", help="its tier: device, edge, cloud, ...")
-    parser.add_argument("--broker", metavar="HOST[:PORT]", help="MQTT broker (127.0.0.1:1883)")
+    parser.add_argument(
+        "--broker", metavar="HOST[:PORT]", help="MQTT broker, or mqtts://HOST (127.0.0.1:1883)"
+    )
     parser.add_argument(
         "--listen", metavar="HOST[:PORT]", help="data plane and HTTP (127.0.0.1:7400; port 0: any)"
     )
@@ -124,7 +126,9 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "emulate.cores": arguments.cores,
         "emulate.memory_mb": arguments.memory_mb,
     }
-    if arguments.broker is not None:
+    if arguments.broker is not None and "://" in arguments.broker:
+        values.update(_broker_url(arguments.broker))
+    elif arguments.broker is not None:
         values["broker.host"], values["broker.port"] = _address(arguments.broker, "--broker")
     if arguments.listen is not None:
         values["data_plane.host"], values["data_plane.port"] = _address(
@@ -133,6 +137,17 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.link:
         values["emulate.links"] = [_link(text) for text in arguments.link]
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _broker_url(url: str) -> dict[str, Any]:
+    from circinus.mqtt.address import BrokerAddress
+
+    try:
+        address = BrokerAddress.parse(url)
+    except InvalidInput as error:
+        raise error.within(key="--broker") from None
+    names = ("host", "port", "tls", "username", "password")
+    return {f"broker.{name}": getattr(address, name) for name in names}
 
 
 def _absolute(folder: str | None) -> str | None:

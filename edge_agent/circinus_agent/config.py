@@ -38,6 +38,7 @@ class BrokerConfig:
 
     host: str = "127.0.0.1"
     port: int = 1883
+    tls: bool = False
     username: str | None = None
     password: str | None = None
     ca_file: str | None = None
@@ -309,6 +310,8 @@ def _typed(value: Any, annotation: str, where: str) -> None:
     """Check scalars by their annotation; nested values were checked when they were built."""
     wanted = annotation.partition(" | ")[0]
     kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+    if wanted == "bool" and not isinstance(value, bool):
+        raise InvalidInput(f"must be true or false, not {value!r}", key=where)
     if wanted in kinds and (isinstance(value, bool) or not isinstance(value, kinds[wanted])):
         names = {"str": "text in quotes", "int": "a whole number", "float": "a number"}
         raise InvalidInput(f"must be {names[wanted]}, not {value!r}", key=where)

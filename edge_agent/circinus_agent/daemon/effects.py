@@ -225,9 +225,7 @@ class Effects:
             except WorkerFailed as error:
                 logger.warning("%s (attempt %d of %d)", error, attempt, START_ATTEMPTS)
                 if attempt == START_ATTEMPTS:
-                    self.tell(
-                        e.InstanceFailed(now=self.clock(), key=spec.key, cause=error.cause)
-                    )
+                    self.tell(e.InstanceFailed(now=self.clock(), key=spec.key, cause=error.cause))
                     return
                 await asyncio.sleep(random.uniform(0, START_RETRY_S * 2**attempt))
             else:

@@ -49,7 +49,7 @@ def main(metric: str) -> None:
 
 def _value(outputs: Mapping[str, bytes]) -> Any:
     """The result as the user sees it: the last step's output; of several, a map by name."""
-    decoded = {name: codec.decode(payload) for name, payload in outputs.items()}
+    decoded = {name: codec.loads(payload) for name, payload in outputs.items()}
     return next(iter(decoded.values())) if len(decoded) == 1 else decoded
 
 

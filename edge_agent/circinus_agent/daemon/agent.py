@@ -1,0 +1,338 @@
+"""The agent: everything put together and kept running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import shutil
+import socket
+import uuid
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from circinus import codec
+from circinus.errors import InvalidInput
+from circinus.messages import (
+    Capabilities,
+    CommandResult,
+    InstanceSpec,
+    Message,
+    Peer,
+    ProbeSamples,
+    Reported,
+    encode,
+)
+from circinus.topics import DeviceTopics
+from circinus_agent.artifacts import ArtifactCache
+from circinus_agent.capabilities import (
+    Hardware,
+    Software,
+    describe,
+    read_hardware,
+    read_health,
+    read_software,
+)
+from circinus_agent.config import AUTO, AgentConfig
+from circinus_agent.daemon.broker import make_link
+from circinus_agent.daemon.effects import Effects
+from circinus_agent.daemon.inbox import Inbox
+from circinus_agent.daemon.tasks import Tasks
+from circinus_agent.dataplane import DataPlane
+from circinus_agent.probes import ProbeEnvironment, ProbeManager
+from circinus_agent.reconciler import events as e
+from circinus_agent.runtime import Instance, Runtime, RuntimeSettings
+from circinus_agent.state import StateFolder
+from circinus_agent.telemetry import IDLE_PERIOD_S, SERVING_PERIOD_S, Telemeter
+
+__all__ = ["Agent"]
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+# A batch under way may end; what does not end by then is killed.
+SHUTDOWN_S = 8.0
+MAX_HANG_S = 60.0
+
+
+class Agent:
+    """One agent, from start to end.
+
+    Args:
+        folder: Its state folder, locked.
+    """
+
+    def __init__(self, config: AgentConfig, folder: StateFolder) -> None:
+        self._config = config
+        self._folder = folder
+        self._boot_id = uuid.uuid4().hex
+        self._topics = DeviceTopics(config.device)
+        self._artifacts = ArtifactCache(
+            folder.folder / "artifacts", int(config.cache_quota_mb * 1e6)
+        )
+        self._scratch = _emptied(folder.folder / "scratch")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`; leaves no process and no port behind.
+
+        Raises:
+            InvalidInput: If the data plane's port is taken.
+        """
+        config = self._config
+        hardware = read_hardware()
+        software = await asyncio.to_thread(read_software, config.path, self._folder.folder)
+        if software.problem:
+            logger.warning("installed software is not known: %s", software.problem)
+        emulation = config.emulate.as_message()
+        plane = DataPlane(
+            config.device,
+            host=config.data_plane.host,
+            port=config.data_plane.port,
+            links=emulation.links if emulation else (),
+        )
+        await plane.start()
+        tasks = Tasks()
+        try:
+            await self._serve(stop, tasks, plane, hardware, software)
+        finally:
+            await tasks.close()
+            await _within(plane.close(), "data plane")
+            _end_children()
+
+    async def _serve(
+        self,
+        stop: asyncio.Event,
+        tasks: Tasks,
+        plane: DataPlane,
+        hardware: Hardware,
+        software: Software,
+    ) -> None:
+        """Everything that needs an open port."""
+        settings = self._settings(hardware, software)
+        late: list[Effects] = []
+        runtime = Runtime(
+            settings,
+            transport=plane,
+            resolve=self._artifacts.resolve,
+            publish=self._publish_event,
+            on_change=lambda key: late[0].instance_changed(key) if late else None,
+        )
+        plane.attach(runtime)
+        effects = Effects(
+            folder=self._folder,
+            artifacts=self._artifacts,
+            runtime=runtime,
+            plane=plane,
+            tasks=tasks,
+            report=self._report,
+        )
+        late.append(effects)
+        probes = ProbeManager(self._environment(settings, plane, effects), self._answer)
+        inbox = Inbox(
+            self._topics,
+            self._boot_id,
+            session=lambda: self._link.session,
+            on_desired=lambda desired: effects.tell(
+                e.DesiredReceived(now=effects.clock(), desired=desired)
+            ),
+            on_probe=probes.submit,
+            on_cancel=probes.cancel,
+        )
+        found = self._capabilities(hardware, software, plane.port)
+
+        def connected() -> None:
+            """Write the retained topics anew: another broker may know nothing of them."""
+            self._publish(self._topics.capabilities, found, retain=True)
+            if effects.reconciler.model.reported is not None:
+                self._report(effects.reconciler.model.reported)
+
+        self._link = make_link(self._config, self._boot_id, inbox.receive, connected)
+        telemeter = Telemeter(
+            self._config.device,
+            self._boot_id,
+            runtime,
+            plane,
+            health=lambda: read_health(raspberry_pi=hardware.raspberry_pi),
+            dropped=inbox.dropped,
+        )
+        tasks.spawn("reconcile", effects.run(self._config.device, self._boot_id))
+        tasks.spawn("tick", _tick(effects))
+        probing = tasks.spawn("probes", probes.run())
+        tasks.spawn(
+            "telemetry",
+            self._telemetry(
+                telemeter, lambda: bool(effects.reconciler.model.routes) or probes.busy
+            ),
+        )
+        tasks.spawn("link", self._link.run())
+        logger.info(
+            "device %s serves on %s:%d",
+            self._config.device,
+            self._config.data_plane.host,
+            plane.port,
+        )
+        try:
+            await _first(stop.wait(), tasks.failed())
+        finally:
+            await _within(_ended(probing), "probe")
+            await _within(self._link.close(), "broker")
+            await tasks.close()
+            await _within(runtime.close(), "runtime")
+            await _within(effects.close(), "artifacts")
+
+    # ---- parts ------------------------------------------------------------------------------
+
+    def _settings(self, hardware: Hardware, software: Software) -> RuntimeSettings:
+        emulate = self._config.emulate
+        cache = self._folder.folder / "cache"
+        cache.mkdir(exist_ok=True)
+        return RuntimeSettings(
+            device=self._config.device,
+            device_class=self._config.device_class,
+            cores=max(1.0, emulate.cores if emulate.cores is not None else hardware.cores),
+            slowdown=emulate.slowdown,
+            providers=software.providers or ("CPUExecutionProvider",),
+            cache_dir=str(cache),
+            paths=self._config.path,
+        )
+
+    def _environment(
+        self, settings: RuntimeSettings, plane: DataPlane, effects: Effects
+    ) -> ProbeEnvironment:
+        def worker(spec: InstanceSpec, limit_s: float) -> Instance:
+            limited = dataclasses.replace(
+                settings,
+                realtime=False,
+                start_timeout_s=min(settings.start_timeout_s, limit_s),
+                hang_timeout_s=min(MAX_HANG_S, limit_s),
+            )
+            return Instance(spec, limited)
+
+        async def echo(peer: Peer, payload_bytes: int, limit_s: float) -> tuple[float, float]:
+            return await plane.echo(peer, payload_bytes, timeout_s=min(10.0, limit_s))
+
+        emulate = self._config.emulate
+        return ProbeEnvironment(
+            device=self._config.device,
+            worker=worker,
+            encode_input=codec.dumps,
+            resolve=self._artifacts.resolve,
+            fetch=effects.fetch,
+            publish=self._publish_samples,
+            echo=echo,
+            scratch=self._scratch,
+            emulated=emulate.slowdown != 1.0 or emulate.cores is not None,
+            emulated_links=frozenset(link.peer for link in emulate.links),
+            threads=max(1, int(settings.cores) - 1),
+            path=self._config.path,
+        )
+
+    def _capabilities(self, hardware: Hardware, software: Software, port: int) -> Capabilities:
+        health = read_health(raspberry_pi=hardware.raspberry_pi)
+        return describe(
+            self._config, self._boot_id, hardware, health, software, self._endpoint(port)
+        )
+
+    def _endpoint(self, port: int) -> str | None:
+        """Where others dial in: as configured, or the listening address."""
+        endpoint = self._config.data_plane.endpoint
+        if endpoint != AUTO:
+            return endpoint
+        host = self._config.data_plane.host
+        if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - asked for by the user
+            host = _address_towards(self._config.broker.host, self._config.broker.port)
+        return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+    # ---- publishing -------------------------------------------------------------------------
+
+    def _publish(self, topic: str, message: Message, *, retain: bool = False, qos: int = 1) -> None:
+        try:
+            self._link.publish_soon(topic, encode(message), qos=qos, retain=retain)
+        except InvalidInput as error:
+            logger.error("not published: %s", error)
+
+    def _report(self, reported: Reported) -> None:
+        self._publish(self._topics.reported, reported, retain=True)
+
+    def _publish_samples(self, samples: ProbeSamples) -> None:
+        self._publish(self._topics.probe, samples)
+
+    def _answer(self, result: CommandResult) -> None:
+        self._publish(self._topics.result, result)
+
+    def _publish_event(self, query: str, payload: bytes) -> None:
+        body = msgspec.json.encode({"query": query, "result": msgspec.Raw(payload)})
+        self._link.publish_soon(self._topics.event, body, qos=0)
+
+    async def _telemetry(self, telemeter: Telemeter, busy: Callable[[], bool]) -> None:
+        waited = 0.0
+        while True:
+            await asyncio.sleep(SERVING_PERIOD_S)
+            waited += SERVING_PERIOD_S
+            if self._link.connected.is_set() and (busy() or waited >= IDLE_PERIOD_S):
+                waited = 0.0
+                message = await asyncio.to_thread(telemeter.measure)
+                self._publish(self._topics.telemetry, message, qos=0)
+
+
+async def _tick(effects: Effects) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        effects.tell(e.Tick(now=effects.clock()))
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait for the first; raise what it raised."""
+    running = [asyncio.create_task(wait, name="wait") for wait in waits]
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _within(work: Coroutine[Any, Any, object], what: str) -> None:
+    """A step of the shutdown; none may hold up the others."""
+    try:
+        await asyncio.wait_for(work, SHUTDOWN_S)
+    except asyncio.TimeoutError:
+        logger.warning("%s did not end within %.0f s", what, SHUTDOWN_S)
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """Cancel and wait for the end."""
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def _end_children() -> None:
+    """Whatever still runs was started here and must not outlive the agent."""
+    for child in psutil.Process().children(recursive=True):
+        logger.warning("process %d had to be killed", child.pid)
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _address_towards(host: str, port: int) -> str:
+    """This machine's address on the way to `host`; nothing is sent."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"
