@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from circinus_coordinator.cli.output import number, say
+
+if TYPE_CHECKING:
+    from circinus.decision import Decision
+    from circinus.scenario import Scenario
+
 __all__ = ["plan"]
+
+NO_RESULT = 1
 
 
 @click.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
-@click.option("--planner", default=None, metavar="NAME", help="Which planner; see --planner help.")
+@click.option("--planner", metavar="NAME", help="Which planner; the default is the best.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same decision.")
 @click.option(
-    "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds."
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Improve for so many seconds. Without it the effort is fixed, and the answer the same "
+    "on every machine.",
 )
 @click.option(
     "--previous",
     type=click.Path(path_type=Path),
     metavar="F",
-    help="The decision in force: moved from as little as possible.",
+    help="The decision in force: moved away from as little as possible.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="F", help="Write the decision there."
@@ -33,19 +47,44 @@ def plan(
     previous: Path | None,
     out: Path | None,
 ) -> int:
-    """Plan the SCENARIO file and print the decision (JSON), or write it to --out.
+    """Plan the SCENARIO file; prints the decision (JSON), or writes it to --out.
 
     Exits with 1 where there are queries and none could be admitted.
     """
     from circinus.decision import encode_decision, load_decision, save_decision
     from circinus.scenario import load_scenario
+
     from circinus_coordinator import planning
 
     document = load_scenario(scenario)
     before = load_decision(previous) if previous else None
-    decision = planning.plan(document)
+    chosen = {"planner": planner} if planner else {}
+    decision = planning.plan(
+        document,
+        effort=planning.MaxSeconds(time_limit) if time_limit else None,
+        seed=seed,
+        previous=before,
+        clock=time.perf_counter,
+        **chosen,
+    )
     if out:
         save_decision(decision, out)
     else:
         click.echo(encode_decision(decision).decode(), nl=False)
-    return 0
+    _summarise(document, decision)
+    return NO_RESULT if document.queries and not decision.assignments else 0
+
+
+def _summarise(scenario: Scenario, decision: Decision) -> None:
+    """What a person wants to know, apart from the result."""
+    admitted = {assignment.query for assignment in decision.assignments}
+    bound = f", bound {number(decision.bound_rps, 4)}" if decision.bound_rps is not None else ""
+    gap = f", gap {decision.gap:.1%}" if decision.gap is not None else ""
+    say(
+        f"{len(admitted)} of {len(scenario.queries)} queries admitted; goodput "
+        f"{number(decision.goodput_rps, 4)}/s{bound}{gap}; "
+        f"{number(decision.deployment.total)} $/h; {sum(decision.seconds.values()):.2f} s"
+    )
+    for rejection in decision.rejected:
+        hint = f" ({rejection.relaxation})" if rejection.relaxation else ""
+        say(f"  {rejection.query}: {rejection.reason}{hint}")
