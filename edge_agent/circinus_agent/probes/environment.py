@@ -261,6 +261,9 @@ async def raced(
         TargetCancelled: If all of `targets` were cancelled first.
         ProbeFailed: If `timeout_s` passed first.
     """
+    if all(control.cancelled(target) for target in targets):
+        work.close()
+        raise TargetCancelled
     task = asyncio.create_task(work, name="probe-step")
     watch = asyncio.create_task(control.wait(targets), name="probe-cancel")
     try:

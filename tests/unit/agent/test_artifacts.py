@@ -11,12 +11,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+
 from circinus.errors import InvalidInput
 from circinus.messages import Artifact
 from circinus_agent.artifacts import ArtifactCache, ArtifactError, unpack
 
 
-def tar(members: dict[str, bytes], change: Callable[[tarfile.TarInfo], None] | None = None) -> bytes:
+def tar(
+    members: dict[str, bytes], change: Callable[[tarfile.TarInfo], None] | None = None
+) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in members.items():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from circinus_agent.capabilities import describe, read_hardware, read_health, read_software
 from circinus_agent.capabilities.hardware import Hardware, Health
 from circinus_agent.capabilities.software import Software

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from circinus.errors import InvalidInput
 from circinus_agent.cli import build_parser, main, overrides
 from circinus_agent.config import AgentConfig, EmulatedLink, load_config

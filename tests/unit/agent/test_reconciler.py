@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+
 from circinus.messages import (
     Artifact,
     Desired,
@@ -40,9 +41,7 @@ def route(plan: str, *keys: str, active: bool = True, device: str = "pi-1") -> R
         active=active,
         lead="pi-1",
         sources={"s0": "pi-1"},
-        steps=[
-            RouteStep(name=f"s{i}", device=device, instance=key) for i, key in enumerate(keys)
-        ],
+        steps=[RouteStep(name=f"s{i}", device=device, instance=key) for i, key in enumerate(keys)],
         rate_rps=1.0,
     )
 
@@ -171,9 +170,7 @@ def test_a_route_without_local_steps_needs_no_instance(agent: Agent) -> None:
 
 def test_peers_are_set_before_their_routes(agent: Agent) -> None:
     peer = Peer(device="edge-1", url="ws://e")
-    agent.push(
-        desired(1, DesiredBody(routes=[route("p", "far", device="edge-1")], peers=[peer]))
-    )
+    agent.push(desired(1, DesiredBody(routes=[route("p", "far", device="edge-1")], peers=[peer])))
     names = kinds(agent.out)
     assert names.index("SetPeers") < names.index("SetRoutes")
 
@@ -330,9 +327,7 @@ def test_a_refusal_is_forgotten_with_the_next_good_document(agent: Agent) -> Non
 def test_a_document_that_cannot_be_stored_is_not_applied(agent: Agent) -> None:
     document = simple(1, "a")
     agent.tell(e.DesiredReceived(now=0.0, desired=document))
-    out = agent.tell(
-        e.PersistFailed(now=0.0, version=1, hash=document.hash, cause="disk full")
-    )
+    out = agent.tell(e.PersistFailed(now=0.0, version=1, hash=document.hash, cause="disk full"))
     assert kinds(out) == ["Report"]
     assert "disk full" in str(agent.reconciler.model.refused)
 

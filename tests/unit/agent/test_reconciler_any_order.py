@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
-from circinus.messages import Artifact, Desired, DesiredBody, InstanceSpec, Peer, Route, RouteStep
-from circinus.messages import body_hash
+from hypothesis import given, settings
+
+from circinus.messages import (
+    Artifact,
+    Desired,
+    DesiredBody,
+    InstanceSpec,
+    Peer,
+    Route,
+    RouteStep,
+    body_hash,
+)
 from circinus_agent.reconciler import Reconciler
 from circinus_agent.reconciler import events as e
-from hypothesis import given, settings
 
 KEYS = ("a", "b", "c")
 
@@ -57,9 +66,7 @@ class World:
         self.running: set[str] = set()
         self.routes: tuple[Route, ...] = ()
         self.peers: tuple[Peer, ...] = ()
-        self.tell(
-            e.Booted(now=self.now, device="d", boot_id=str(self.boots), stored=self.disk)
-        )
+        self.tell(e.Booted(now=self.now, device="d", boot_id=str(self.boots), stored=self.disk))
 
     def tell(self, event: e.AnyEvent) -> None:
         for instruction in self.reconciler.handle(event):
@@ -154,9 +161,7 @@ def test_the_newest_document_is_what_runs_in_the_end(
     def push(body: DesiredBody) -> Desired:
         nonlocal version
         version += 1
-        document = Desired(
-            device="d", store="s", version=version, hash=body_hash(body), body=body
-        )
+        document = Desired(device="d", store="s", version=version, hash=body_hash(body), body=body)
         world.tell(e.DesiredReceived(now=world.now, desired=document))
         return document
 

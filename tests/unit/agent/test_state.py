@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from circinus.errors import InvalidInput
 from circinus.messages import Desired, DesiredBody, InstanceSpec, body_hash
 from circinus_agent.reconciler.events import Stored
