@@ -53,7 +53,6 @@ def plan(
     """
     from circinus.decision import encode_decision, load_decision, save_decision
     from circinus.scenario import load_scenario
-
     from circinus_coordinator import planning
 
     document = load_scenario(scenario)

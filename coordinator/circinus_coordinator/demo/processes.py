@@ -19,8 +19,8 @@ from circinus.errors import Transient
 __all__ = ["Child", "Children", "free_ports"]
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-# An agent ends its replicas first, which takes them up to a second or two.
-TERM_GRACE_S = 6.0
+# An agent lets the batches under way end first, for up to 8 s.
+TERM_GRACE_S = 10.0
 KILL_GRACE_S = 2.0
 TAIL_LINES = 15
 

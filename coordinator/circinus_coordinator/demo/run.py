@@ -152,18 +152,22 @@ def _start(
     python = sys.executable
     children.start(
         "coordinator",
-        [python, "-m", "circinus_coordinator.cli", "coordinator"]
-        + ["--fleet", str(data / "fleet.yaml"), "--data", str(data / "store")]
-        + ["--config", str(data / "coordinator.toml"), "--api", f"127.0.0.1:{api}"]
-        + ["--broker", options.broker, "--broker-port", str(broker)],
+        [
+            *(python, "-m", "circinus_coordinator.cli", "coordinator"),
+            *("--fleet", str(data / "fleet.yaml"), "--data", str(data / "store")),
+            *("--config", str(data / "coordinator.toml"), "--api", f"127.0.0.1:{api}"),
+            *("--broker", options.broker, "--broker-port", str(broker)),
+        ],
     )
     for machine, port in zip(MACHINES, planes, strict=True):
         children.start(
             machine.id,
-            [python, "-m", "circinus_agent", *agent_flags(machine, catalogue)]
-            + ["--broker", f"127.0.0.1:{broker}", "--listen", f"127.0.0.1:{port}"]
-            + ["--endpoint", "auto", "--state", str(data / "agents" / machine.id)]
-            + ["--path", str(inputs.read_signs())],
+            [
+                *(python, "-m", "circinus_agent", *agent_flags(machine, catalogue)),
+                *("--broker", f"127.0.0.1:{broker}", "--listen", f"127.0.0.1:{port}"),
+                *("--endpoint", "auto", "--state", str(data / "agents" / machine.id)),
+                *("--path", str(inputs.read_signs())),
+            ],
         )
     client = Client(f"127.0.0.1:{api}", timeout_s=CALL_TIMEOUT_S)
     screen.status(f"starting a coordinator and {len(MACHINES)} agents (API {client.base})")

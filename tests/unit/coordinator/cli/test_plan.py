@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from circinus.decision import decode_decision
 from circinus_coordinator.cli.app import run
 
