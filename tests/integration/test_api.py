@@ -117,15 +117,15 @@ async def test_a_dry_run_takes_in_nothing(api: Api) -> None:
 
 async def test_a_dry_run_checks_against_the_fleet(api: Api) -> None:
     api.coordinator.planned = fakes.scenario()
+    elsewhere = SUBMISSION.replace(b"pi-1", b"pi-9")
     with pytest.raises(InvalidInput) as caught:
-        elsewhere = SUBMISSION.replace(b"pi-1", b"pi-9")
         await api.call(api.client.post, "/v1/queries?dry_run=1", elsewhere)
     assert caught.value.key == "queries[0].source"
 
 
 async def test_a_bad_submission_is_refused_with_key_and_remedy(api: Api) -> None:
+    wrong = SUBMISSION.replace(b"rate_rps", b"rate_rsp")
     with pytest.raises(InvalidInput) as caught:
-        wrong = SUBMISSION.replace(b"rate_rps", b"rate_rsp")
         await api.call(api.client.post, "/v1/queries", wrong)
     assert caught.value.key == "queries[0].rate_rsp"
     assert "rate_rps" in (caught.value.remedy or "")

@@ -127,11 +127,12 @@ class Screen:
 
 def _verdict(report: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     admitted = [q for q in report["queries"] if q["admitted"]]
-    lines = [
+    first = (
         f"{len(admitted)} of {len(report['queries'])} queries admitted, on "
         f"{len(placements(rows))} distinct placements; "
         f"goodput {report['goodput_rps']:.2f} requests/s over {report['seconds']:.0f} s"
-    ]
+    )
+    lines = [first]
     if report["slo_attainment"] is not None:
         lines.append(f"{report['slo_attainment']:.1%} of their requests met all their objectives")
     pairs = [
