@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from circinus.decision import decode_decision
 from circinus_coordinator.demo.processes import free_ports
 
