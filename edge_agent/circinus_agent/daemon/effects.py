@@ -109,7 +109,10 @@ class Effects:
         stored, problem = await asyncio.to_thread(self._folder.load)
         if problem:
             logger.error("%s", problem)
-        self.tell(e.Booted(now=self.clock(), device=device, boot_id=boot_id, stored=stored))
+        # Before anything that came in meanwhile: a retained document comes only once.
+        await self._handle(
+            e.Booted(now=self.clock(), device=device, boot_id=boot_id, stored=stored)
+        )
         while True:
             await self._handle(await self._events.get())
 
