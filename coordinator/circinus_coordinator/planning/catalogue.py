@@ -1,0 +1,306 @@
+"""Queries compiled into programmes: what the label-setting search needs, as arrays.
+
+A programme depends on the scenario and on the query's pipeline, sources and SLOs, not on load
+or prices. Its devices are *slots*: machines of one class and tier behind equal links are
+interchangeable for a query, so a few slots stand for all of them and are bound to actual
+machines when the load is known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus.fleet import BYTES_PER_GB, CORES
+from circinus.pipeline import Config, Deliver, Pipeline
+from circinus.profile import OperatorProfile
+from circinus.query import Query
+from circinus.scenario import Scenario
+from circinus_coordinator.planning.accuracy import AccuracyTable, Automaton, anything, recognise
+from circinus_coordinator.planning.candidates import ProfileIndex, allowed_devices, edge_allowed
+from circinus_coordinator.planning.latency import service_variance
+
+__all__ = ["Catalogue", "Hops", "Programme", "StepOptions"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+# A station's variance must not depend on which query asks; p95 is what every profile has.
+STATION_PERCENTILE = 95.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hops:
+    """Moving data between slots, `(n, n)`, or from one source, `(n,)`.
+
+    `base_ms` is inf where there is no link or the way is not permitted.
+    """
+
+    base_ms: FloatArray
+    ms_per_byte: FloatArray
+    usd_per_byte: FloatArray
+
+    def ms(self, at: tuple[IntArray, ...], size: FloatArray) -> FloatArray:
+        """Transfer times at index arrays `at` for `size` bytes."""
+        # An idle link of zero bandwidth carries empty messages and nothing else.
+        with np.errstate(invalid="ignore"):
+            moving = np.where(size > 0, size * self.ms_per_byte[at], 0.0)
+        return np.asarray(self.base_ms[at] + moving)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOptions:
+    """The ways to run one operator; arrays `(n,)` over options.
+
+    Attributes:
+        name: The operator.
+        needs: Planning positions of the operators whose outputs it takes.
+        rows: Profile row of each option.
+        slot: Where it runs.
+        config: Config id within the operator.
+        configs: The config of each id.
+        mean: Service time of a batch, ms.
+        variance: For the query's percentile, ms².
+        station_variance: For queues, whoever asks, ms².
+        size: Output bytes.
+        usd: Cost per request, computation and per-call price.
+        compute: `(n, resources)` seconds per request.
+        stateful: Never replicated.
+        implementation: What instances are shared by.
+    """
+
+    name: str
+    needs: tuple[int, ...]
+    rows: tuple[OperatorProfile, ...]
+    slot: IntArray
+    config: IntArray
+    configs: tuple[Config, ...]
+    mean: FloatArray
+    variance: FloatArray
+    station_variance: FloatArray
+    size: FloatArray
+    usd: FloatArray
+    compute: FloatArray
+    batch: FloatArray
+    memory: FloatArray
+    stateful: bool
+    implementation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programme:
+    """One query class, ready to be solved.
+
+    Attributes:
+        groups: For each slot, the interchangeable devices it may be bound to.
+        devices: For each slot, the device it is bound to.
+        order: Operators in planning order.
+        steps: Their options.
+        last_use: For each operator, the position of its last consumer (its own if none).
+        hops: Between slots.
+        entry: For each source operator's position: hop from its source, and the bytes.
+        exits: Hop back to the source for delivery; None where the result stays.
+        automaton: Admissible config vectors over `order`.
+        resources: Names of the columns of `StepOptions.compute`.
+    """
+
+    scenario: Scenario
+    query: Query
+    pipeline: Pipeline
+    groups: tuple[tuple[str, ...], ...]
+    devices: tuple[str, ...]
+    order: tuple[str, ...]
+    steps: tuple[StepOptions, ...]
+    last_use: tuple[int, ...]
+    hops: Hops
+    entry: Mapping[int, tuple[Hops, float]]
+    exits: Hops | None
+    automaton: Automaton
+    resources: tuple[str, ...]
+
+    def bind(self, devices: Sequence[str]) -> Programme:
+        """The same programme on other members of the groups."""
+        if tuple(devices) == self.devices:
+            return self
+        return dataclasses.replace(self, devices=tuple(devices))
+
+    @cached_property
+    def is_chain(self) -> bool:
+        """True where each operator feeds just the next one."""
+        return all(
+            step.needs == ((k - 1,) if k else ()) for k, step in enumerate(self.steps)
+        )
+
+
+class Catalogue:
+    """Compiles queries, and keeps what several of them share."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.profiles = ProfileIndex(scenario)
+        self.resources = tuple(dict.fromkeys(
+            [CORES, *(a for c in scenario.device_classes.values() for a in c.accelerators)]
+        ))
+        self._tables: dict[str, AccuracyTable] = {}
+        self._programmes: dict[tuple[object, ...], Programme] = {}
+        tiers = set(scenario.tiers)
+        self._special = {end for row in scenario.links for end in row.between if end not in tiers}
+
+    def accuracy(self, pipeline: str) -> AccuracyTable:
+        """The accuracy table of a pipeline."""
+        if pipeline not in self._tables:
+            self._tables[pipeline] = AccuracyTable(self.scenario, pipeline)
+        return self._tables[pipeline]
+
+    def programme(
+        self, query: Query, *, slots: int = 1, floor: float | None = None
+    ) -> Programme:
+        """The compiled query.
+
+        Args:
+            query: What to compile.
+            slots: How many machines of each interchangeable group to tell apart.
+            floor: Accuracy floor in place of the SLO's; negative for none.
+        """
+        wanted = query.slo.accuracy if floor is None else (floor if floor >= 0 else None)
+        key = (query.pipeline, tuple(sorted(query.source.items())), wanted,
+               query.slo.percentile, slots)
+        if key not in self._programmes:
+            self._programmes[key] = self._compile(query, slots, wanted)
+        found = self._programmes[key]
+        return found if found.query is query else dataclasses.replace(found, query=query)
+
+    def _compile(self, query: Query, slots: int, floor: float | None) -> Programme:
+        scenario, pipeline = self.scenario, self.scenario.pipelines[query.pipeline]
+        allowed = allowed_devices(scenario, query)
+        groups = self._groups(query, set().union(*allowed.values()))
+        bound = [(group, member) for group in groups for member in group[:slots]]
+        devices = tuple(member for _, member in bound)
+        order = planning_order(pipeline)
+        position = {name: k for k, name in enumerate(order)}
+        steps = tuple(self._options(query, name, devices, allowed[name], position)
+                      for name in order)
+        entry = {
+            k: (self._hops(pipeline, [query.source[name]], devices, row=True),
+                pipeline.input_bytes[name])
+            for k, name in enumerate(order) if name in pipeline.sources
+        }
+        home = query.source[pipeline.sources[0]]
+        return Programme(
+            scenario=scenario, query=query, pipeline=pipeline,
+            groups=tuple(group for group, _ in bound), devices=devices, order=order, steps=steps,
+            last_use=tuple(
+                max((position[c] for c in pipeline.consumers(name)), default=k)
+                for k, name in enumerate(order)
+            ),
+            hops=self._hops(pipeline, devices, devices),
+            entry=entry,
+            exits=self._hops(pipeline, [home], devices, row=True, free=True)
+            if pipeline.deliver is Deliver.SOURCE else None,
+            automaton=self._automaton(pipeline, order, steps, floor),
+            resources=self.resources,
+        )
+
+    def _groups(self, query: Query, devices: set[str]) -> list[tuple[str, ...]]:
+        """Devices that no link row, uplink or source of this query tells apart."""
+        groups: dict[tuple[object, ...], list[str]] = {}
+        for device in self.scenario.devices:
+            if device.id not in devices:
+                continue
+            apart = device.id in self._special or device.id in query.source.values()
+            key = (device.tier, device.device_class, device.uplink_mbps,
+                   device.id if apart else None)
+            groups.setdefault(key, []).append(device.id)
+        return [tuple(group) for group in groups.values()]
+
+    def _options(
+        self, query: Query, name: str, devices: Sequence[str], allowed: set[str],
+        position: Mapping[str, int],
+    ) -> StepOptions:
+        spec = self.scenario.pipelines[query.pipeline].operators[name]
+        rows: list[tuple[int, OperatorProfile]] = []
+        for slot, device in enumerate(devices):
+            if device in allowed:
+                kind = self.scenario.class_of(device)
+                rows += [(slot, row)
+                         for row in self.profiles.rows(query.pipeline, spec, kind.name)
+                         if row.memory_mb <= kind.memory_mb and all(
+                             seconds <= 0 or kind.resources[resource] > 0
+                             for resource, seconds in row.compute_s.items())]
+        ids: dict[Config, int] = {}
+        for _, row in rows:
+            ids.setdefault(row.config, len(ids))
+        return StepOptions(
+            name=name, needs=tuple(position[need] for need in spec.needs),
+            rows=tuple(row for _, row in rows),
+            slot=np.array([slot for slot, _ in rows], dtype=np.int64),
+            config=np.array([ids[row.config] for _, row in rows], dtype=np.int64),
+            configs=tuple(ids),
+            mean=_column(row.latency_ms.mean for _, row in rows),
+            variance=_column(
+                service_variance(row.latency_ms, query.slo.percentile) for _, row in rows),
+            station_variance=_column(
+                service_variance(row.latency_ms, STATION_PERCENTILE) for _, row in rows),
+            size=_column(row.output_bytes for _, row in rows),
+            usd=_column(
+                self.scenario.class_of(devices[slot]).usage_cost_usd(row.compute_s)
+                + row.price_usd_per_call for slot, row in rows),
+            compute=np.array(
+                [[row.compute_s.get(r, 0.0) for r in self.resources] for _, row in rows],
+                dtype=np.float64).reshape(len(rows), len(self.resources)),
+            batch=_column(row.batch for _, row in rows),
+            memory=_column(row.memory_mb for _, row in rows),
+            stateful=spec.stateful, implementation=spec.implementation,
+        )
+
+    def _hops(
+        self, pipeline: Pipeline, froms: Sequence[str], tos: Sequence[str], *,
+        row: bool = False, free: bool = False,
+    ) -> Hops:
+        shape = (len(froms), len(tos))
+        base, per_byte, usd = np.full(shape, np.inf), np.zeros(shape), np.zeros(shape)
+        for i, a in enumerate(froms):
+            for j, b in enumerate(tos):
+                link = self.scenario.network.between(a, b)
+                if a == b:
+                    base[i, j] = 0.0
+                elif link and (free or edge_allowed(self.scenario, pipeline, a, b)):
+                    base[i, j] = link.rtt_ms / 2
+                    per_byte[i, j] = 8e-3 / link.bandwidth_mbps if link.bandwidth_mbps else np.inf
+                    usd[i, j] = link.price_usd_gb / BYTES_PER_GB
+        if row:
+            base, per_byte, usd = base[0], per_byte[0], usd[0]
+        return Hops(base_ms=base, ms_per_byte=per_byte, usd_per_byte=usd)
+
+    def _automaton(
+        self, pipeline: Pipeline, order: Sequence[str], steps: Sequence[StepOptions],
+        floor: float | None,
+    ) -> Automaton:
+        if floor is None:
+            return anything([len(step.configs) for step in steps])
+        ids = [{config: i for i, config in enumerate(step.configs)} for step in steps]
+        vectors = self.accuracy(pipeline.name).vectors(floor, order, ids)
+        return recognise(vectors, [len(step.configs) for step in steps])
+
+
+def _column(values: object) -> FloatArray:
+    return np.fromiter(values, dtype=np.float64)  # type: ignore[call-overload,no-any-return]
+
+
+def planning_order(pipeline: Pipeline) -> tuple[str, ...]:
+    """A topological order that keeps few operators waiting for a consumer at a time."""
+    order: list[str] = []
+    while len(order) < len(pipeline.operators):
+        ready = [name for name, spec in pipeline.operators.items()
+                 if name not in order and all(need in order for need in spec.needs)]
+        order.append(min(ready, key=lambda name: _frontier(pipeline, [*order, name])))
+    return tuple(order)
+
+
+def _frontier(pipeline: Pipeline, done: Sequence[str]) -> int:
+    """Operators of `done` whose output is still wanted; of equals, the deeper chain goes first."""
+    return sum(any(c not in done for c in pipeline.consumers(name)) for name in done)

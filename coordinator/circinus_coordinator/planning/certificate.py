@@ -1,0 +1,102 @@
+"""An upper bound on goodput, for every assignment there is.
+
+A query that has no plan meeting its SLOs alone on the empty, unloaded fleet has none on a
+shared one: load only adds waiting. And no query can be served faster than all devices together
+can run its scarcest operator. The sum of what remains is a proof, though a weak one: it does
+not see that queries compete.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from circinus.query import Query
+from circinus_coordinator.planning.catalogue import Catalogue, Programme
+from circinus_coordinator.planning.evaluate import PlacedPlan, place, plan_of
+from circinus_coordinator.planning.labels import solve
+from circinus_coordinator.planning.loads import Ledger
+from circinus_coordinator.planning.offers import Pricing, offers
+from circinus_coordinator.planning.search import limits_of
+
+__all__ = ["Alone", "alone", "upper_bound"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """A query by itself on the empty fleet.
+
+    Attributes:
+        query: The query.
+        best: Its cheapest plan within the SLOs, unloaded; None where there is none.
+        share: No assignment can serve a larger share of its traffic.
+    """
+
+    query: Query
+    best: PlacedPlan | None
+    share: float
+
+    @property
+    def bound_rps(self) -> float:
+        """Most it can contribute to goodput."""
+        return self.query.demand_rps * self.share if self.best is not None else 0.0
+
+
+def alone(catalogue: Catalogue, query: Query, *, whole: bool) -> Alone:
+    """Plan the query as if nothing else ran.
+
+    Args:
+        catalogue: Compiled queries.
+        query: Which.
+        whole: Its traffic comes in `count` units that cannot be split.
+    """
+    programme = catalogue.programme(query)
+    empty = Ledger(catalogue.scenario)
+    choices, moving = offers(programme, empty, Pricing(), rate_rps=0.0)
+    found = solve(programme, choices, moving, limits_of(query))
+    if found is None:
+        return Alone(query=query, best=None, share=0.0)
+    share = min(1.0, _capacity_share(programme, empty))
+    if whole:
+        share = math.floor(share * query.count * (1 + 1e-9)) / query.count
+    return Alone(query=query, best=place(catalogue, query, plan_of(programme, found)),
+                 share=share)
+
+
+def _capacity_share(programme: Programme, empty: Ledger) -> float:
+    """Share at which the whole fleet is busy with the query's scarcest operator alone."""
+    rate = programme.query.rate_rps * programme.query.count
+    most = math.inf
+    if rate <= 0:
+        return most
+    members = _members(programme)
+    for step in programme.steps:
+        for column, resource in enumerate(programme.resources):
+            served = 0.0
+            for slot in np.unique(step.slot):
+                use = float(step.compute[step.slot == slot, column].min())
+                if use <= 0:
+                    served = math.inf
+                    break
+                served += math.fsum(
+                    empty.capacity((resource, device)) for device in members[int(slot)]) / use
+            most = min(most, served / rate)
+    return most * (1 + 1e-9)
+
+
+def _members(programme: Programme) -> dict[int, tuple[str, ...]]:
+    """All devices each slot stands for; a group with several slots counts at its first."""
+    seen: set[tuple[str, ...]] = set()
+    members: dict[int, tuple[str, ...]] = {}
+    for slot, group in enumerate(programme.groups):
+        members[slot] = () if group in seen else group
+        seen.add(group)
+    return members
+
+
+def upper_bound(queries: list[Alone]) -> float:
+    """Weighted requests per second no assignment can exceed, rounded up."""
+    total = math.fsum(query.bound_rps for query in queries)
+    return math.nextafter(total * (1 + 1e-12), math.inf) if total > 0 else 0.0

@@ -1,0 +1,86 @@
+"""From a selection to a decision: final estimates, replicas, cost, and who was turned away."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+from circinus.decision import Assignment, Decision, Plan
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.certificate import Alone
+from circinus_coordinator.planning.evaluate import Evaluation, PlacedPlan, evaluate
+from circinus_coordinator.planning.explain import rejection
+from circinus_coordinator.planning.loads import Ledger
+from circinus_coordinator.planning.selection import Selection
+
+__all__ = ["Clock", "Standing", "decision_of", "standing"]
+
+Clock = Callable[[], float]
+Standing = tuple[list[tuple[PlacedPlan, float]], Evaluation]
+
+
+def standing(catalogue: Catalogue, chosen: Selection) -> Standing:
+    """The assignments that keep their promises at the final loads, and those loads.
+
+    Admission checked each newcomer against all others, so hardly ever anything is dropped
+    here: it takes rounding, or streams that merge differently than one by one.
+    """
+    assigned = [(a.placed, a.share) for a in chosen.admitted]
+    while True:
+        judged = evaluate(catalogue, assigned)
+        full = {resource for resource, _ in judged.overloads}
+        wrong = [
+            fault is not None or bool(full & placed.touches)
+            for (placed, _), fault in zip(assigned, judged.broken, strict=True)
+        ]
+        if not any(wrong):
+            return assigned, judged
+        # The least valuable of those involved goes; the others are then judged again.
+        worst = min((k for k, w in enumerate(wrong) if w),
+                    key=lambda k: assigned[k][0].query.demand_rps * assigned[k][1])
+        del assigned[worst]
+
+
+def decision_of(
+    catalogue: Catalogue, stands: Standing, solo: Mapping[str, Alone], *, planner: str,
+    seed: int, bound_rps: float, clock: Clock, seconds: Mapping[str, float],
+) -> Decision:
+    """Write the decision down."""
+    started = clock()
+    assigned, judged = stands
+    order = {query.id: k for k, query in enumerate(catalogue.scenario.queries)}
+    assignments = [
+        Assignment(query=placed.query.id, share=min(1.0, share),
+                   plan=_with_replicas(placed, judged.ledger), estimate=estimate)
+        for (placed, share), estimate in zip(assigned, judged.estimates, strict=True)
+    ]
+    assignments.sort(key=lambda a: (order[a.query], -a.share))
+    shares: dict[str, float] = {}
+    for a in assignments:
+        shares[a.query] = shares.get(a.query, 0.0) + a.share
+    rejected = [
+        rejection(catalogue, judged.ledger, solo[query.id], shares.get(query.id, 0.0))
+        for query in catalogue.scenario.queries
+        if shares.get(query.id, 0.0) < 1 - 1e-6
+    ]
+    goodput = math.fsum(
+        catalogue.scenario.queries[order[a.query]].demand_rps * a.share for a in assignments)
+    timing = {**seconds, "explain": clock() - started}
+    return Decision(
+        planner=planner, seed=seed, goodput_rps=goodput, bound_rps=bound_rps,
+        certified=True, deployment=judged.deployment,
+        open_devices=tuple(judged.ledger.devices()),
+        seconds={**timing, "total": math.fsum(timing.values())},
+        assignments=tuple(assignments), rejected=tuple(rejected),
+    )
+
+
+def _with_replicas(placed: PlacedPlan, ledger: Ledger) -> Plan:
+    keys = {name: use.key for name, use in zip(placed.plan, placed.use.steps, strict=True)}
+    return {
+        name: dataclasses.replace(step, replicas=ledger.replicas_of(keys[name]))
+        for name, step in placed.plan.items()
+    }
+
+

@@ -1,0 +1,222 @@
+"""The ``circinus`` planner: rounds of greedy selection, the best one kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from circinus.decision import Decision, Plan
+from circinus.fleet import Billing
+from circinus.query import Query
+from circinus.scenario import Scenario
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.certificate import Alone, alone, upper_bound
+from circinus_coordinator.planning.decide import Clock, decision_of, standing
+from circinus_coordinator.planning.evaluate import deployment
+from circinus_coordinator.planning.loads import Ledger, Resource
+from circinus_coordinator.planning.offers import Pricing
+from circinus_coordinator.planning.selection import Selection, select, splittable
+from circinus_coordinator.planning.stop import Stop
+
+__all__ = ["NAME", "greedy"]
+
+NAME = "circinus"
+# A dollar saved never weighs as much as a request served: all the dollars of the dearest plan
+# together weigh this part of the least valuable request.
+_DOLLAR = 1e-3
+# How far the value of a query is moved about to try another order, either way.
+_SHAKE = 0.3
+
+Previous = Mapping[str, Sequence[tuple[float, Plan]]]
+Rank = tuple[float, float, int]
+
+
+def greedy(
+    scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None, clock: Clock
+) -> Decision:
+    """Plan by greedy selection in rounds; see `selection`."""
+    started = clock()
+    catalogue = Catalogue(scenario)
+    solo = {q.id: alone(catalogue, q, whole=not splittable(catalogue, q))
+            for q in scenario.queries}
+    compiled = clock()
+    rounds = _Rounds(catalogue, solo, _plans_of(previous), seed)
+    best = rounds.run(effort, lambda: clock() - started)
+    selected = clock()
+    seconds = {"compile": compiled - started, "select": selected - compiled}
+    return decision_of(
+        catalogue, standing(catalogue, best), solo, planner=NAME, seed=seed,
+        bound_rps=upper_bound(list(solo.values())), clock=clock, seconds=seconds,
+    )
+
+
+def _plans_of(previous: Decision | None) -> dict[str, list[tuple[float, Plan]]]:
+    plans: dict[str, list[tuple[float, Plan]]] = {}
+    for assignment in previous.assignments if previous else ():
+        plans.setdefault(assignment.query, []).append((assignment.share, assignment.plan))
+    return plans
+
+
+class _Rounds:
+    """Tries selections until the effort is spent and remembers the best."""
+
+    def __init__(
+        self, catalogue: Catalogue, solo: Mapping[str, Alone], previous: Previous, seed: int
+    ) -> None:
+        self.catalogue, self.solo, self.previous = catalogue, solo, previous
+        self.random = random.Random(seed)
+        self.queries = [q for q in catalogue.scenario.queries if solo[q.id].best is not None]
+        self.best: tuple[Rank, Selection] | None = None
+        self.usd = self._dollar()
+
+    def run(self, effort: Stop, elapsed: Callable[[], float]) -> Selection:
+        """The best selection found; at least one round is run."""
+        done = 0
+        for pricing, order, keep in self._proposals():
+            chosen = select(self.catalogue, order, pricing, self.previous, keep=keep)
+            self._consider(chosen)
+            done += 1
+            if self._perfect() or effort(done, elapsed()):
+                break
+        assert self.best is not None
+        self._close_machines(effort, elapsed, done)
+        return self.best[1]
+
+    def _dollar(self) -> float:
+        dearest = max((s.best.usd for s in self.solo.values() if s.best), default=0.0)
+        weight = min((q.weight for q in self.queries if q.weight > 0), default=1.0)
+        return _DOLLAR * weight / dearest if dearest > 0 else 1.0
+
+    def _proposals(self) -> Iterable[tuple[Pricing, list[Query], bool]]:
+        """Prices and an order for each round, without end."""
+        pricing = Pricing(usd=self.usd)
+        density = {q.id: _density(self.solo[q.id], Ledger(self.catalogue.scenario))
+                   for q in self.queries}
+        if self.previous:
+            yield pricing, self._by(density), True
+        yield pricing, self._by(density), False
+        prices: dict[Resource, float] = {}
+        turn = 0
+        while True:
+            turn += 1
+            prices = self._raised(prices, turn)
+            pricing = dataclasses.replace(pricing, of=prices)
+            priced = {q.id: _priced_density(self.solo[q.id], prices, density[q.id])
+                      for q in self.queries}
+            shaken = {k: v * math.exp(self.random.uniform(-_SHAKE, _SHAKE)) if turn % 2 == 0
+                      else v for k, v in priced.items()}
+            yield pricing, self._by(shaken), False
+
+    def _by(self, density: Mapping[str, float]) -> list[Query]:
+        return sorted(self.queries, key=lambda q: -density[q.id])
+
+    def _raised(self, prices: Mapping[Resource, float], turn: int) -> dict[Resource, float]:
+        """Prices after a step towards what the queries would pay for the best plan's loads.
+
+        What is full while queries are turned away becomes dearer, what is left over cheaper.
+        """
+        assert self.best is not None
+        chosen = self.best[1]
+        ledger = chosen.ledger
+        wanted: dict[Resource, float] = {}
+        for query in self.queries:
+            solo = self.solo[query.id].best
+            if solo is None:
+                continue
+            for resource, amount in solo.use.linear.items():
+                demand = amount * query.rate_rps * query.count
+                wanted[resource] = wanted.get(resource, 0.0) + demand
+        worth = math.fsum(q.demand_rps for q in self.queries)
+        raised: dict[Resource, float] = {}
+        for resource in wanted.keys() | ledger.linear.keys() | prices.keys():
+            capacity = ledger.capacity(resource)
+            if not 0 < capacity < math.inf:
+                continue
+            excess = max(wanted.get(resource, 0.0), ledger.load(resource)) / capacity - 1
+            step = worth / capacity * min(excess, 1.0) / (2 + turn)
+            price = prices.get(resource, 0.0) + step
+            if price > 0:
+                raised[resource] = price
+        return raised
+
+    def _consider(self, chosen: Selection) -> None:
+        rank = self._rank(chosen)
+        if self.best is None or _better(rank, self.best[0]):
+            self.best = (rank, chosen)
+
+    def _rank(self, chosen: Selection) -> Rank:
+        goodput = math.fsum(a.placed.query.demand_rps * a.share for a in chosen.admitted)
+        cost = deployment(chosen.ledger, [(a.placed, a.share) for a in chosen.admitted])
+        moves = sum(
+            not any(plan == a.placed.plan for _, plan in self.previous.get(a.placed.query.id, ()))
+            for a in chosen.admitted
+        )
+        return goodput, cost.total, moves
+
+    def _perfect(self) -> bool:
+        """All that can be served is, each query by the plan it would take alone."""
+        assert self.best is not None
+        (goodput, cost, _), _ = self.best
+        bound = math.fsum(self.solo[q.id].bound_rps for q in self.queries)
+        least = math.fsum(
+            s.best.usd * s.query.rate_rps * s.query.count * 3600
+            for s in self.solo.values() if s.best
+        )
+        return goodput >= bound * (1 - 1e-9) and cost <= least * (1 + 1e-6) + 1e-12
+
+    def _close_machines(self, effort: Stop, elapsed: Callable[[], float], done: int) -> None:
+        """Try to do without each rented machine, dearest first."""
+        scenario = self.catalogue.scenario
+        assert self.best is not None
+        closed: frozenset[str] = frozenset()
+        rented = [d for d in self.best[1].ledger.devices()
+                  if scenario.class_of(d).billing is Billing.MACHINE]
+        idle = {d.id for d in scenario.devices
+                if scenario.class_of(d.id).billing is Billing.MACHINE} - set(rented)
+        for device in sorted(rented, key=lambda d: -scenario.class_of(d).price_usd_hour):
+            if effort(done, elapsed()) and done > len(rented):
+                return
+            done += 1
+            # Machines not rented so far stay so, or closing one only opens another.
+            pricing = Pricing(usd=self.usd, closed=closed | idle | {device})
+            before = self.best[0]
+            self._consider(select(self.catalogue, self._served(), pricing,
+                                  self.previous))
+            if self.best[0] != before:
+                closed |= {device}
+
+    def _served(self) -> list[Query]:
+        assert self.best is not None
+        seen = dict.fromkeys(a.placed.query.id for a in self.best[1].admitted)
+        by_id = {q.id: q for q in self.queries}
+        return [by_id[i] for i in seen] + [q for q in self.queries if q.id not in seen]
+
+
+def _better(new: Rank, old: Rank) -> bool:
+    """Lexicographic, with slack so that rounding in one does not decide over the next."""
+    if abs(new[0] - old[0]) > 1e-9 * max(1.0, abs(old[0])):
+        return new[0] > old[0]
+    if abs(new[1] - old[1]) > 1e-9 * max(1e-6, abs(old[1])):
+        return new[1] < old[1]
+    return new[2] < old[2]
+
+
+def _density(solo: Alone, empty: Ledger) -> float:
+    """Weighted goodput for what the query's own best plan uses of the machines' capacity."""
+    if solo.best is None:
+        return 0.0
+    used = math.fsum(
+        amount / capacity for resource, amount in solo.best.use.linear.items()
+        if 0 < (capacity := empty.capacity(resource)) < math.inf
+    )
+    return solo.query.weight / max(used, 1e-12)
+
+
+def _priced_density(solo: Alone, prices: Mapping[Resource, float], density: float) -> float:
+    if solo.best is None:
+        return 0.0
+    priced = math.fsum(
+        prices.get(resource, 0.0) * amount for resource, amount in solo.best.use.linear.items())
+    return solo.query.weight / (priced + solo.query.weight / max(density, 1e-12) * 1e-3)

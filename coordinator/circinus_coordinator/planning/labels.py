@@ -1,0 +1,360 @@
+"""The exact per-query programme: label setting over (operator, slot, config, batch).
+
+Operators are placed one after the other in planning order. A label stands for one way to place
+those so far. It carries what the rest of the pipeline can still see: the automaton node (which
+config vectors remain possible), the slot, finishing time and output size of every operator that
+a later one still waits for (the *frontier*: one operator in a chain, more where branches are
+open), the finishing time of the sinks that are done, the cost and the priced value. Of two
+labels with equal node and slots, one that is nowhere smaller is dropped; labels that cannot
+meet the limits by a lower bound on what remains are dropped too. Neither loses an optimum:
+every estimate is monotone in each of these numbers.
+
+Works on all labels of a stage at once, as arrays.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus_coordinator.planning.bounds import Remainder, remainder
+from circinus_coordinator.planning.catalogue import Programme
+from circinus_coordinator.planning.latency import percentile_factor
+from circinus_coordinator.planning.offers import Choice, Moving
+from circinus_coordinator.planning.pareto import survivors
+
+__all__ = ["TOLERANCE", "Aim", "Found", "Limits", "solve"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+# Relative slack on SLO comparisons: sums of floats in another order must not decide.
+TOLERANCE = 1e-9
+# Expanding more pairs at a time costs memory and gains nothing.
+_CHUNK = 400_000
+
+
+class Aim(enum.Enum):
+    """What to minimise."""
+
+    VALUE = "value"
+    LATENCY = "latency"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """SLOs as the programme checks them; infinite where absent."""
+
+    latency_ms: float = np.inf
+    usd: float = np.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The best plan: the option taken for each operator in planning order, and its totals."""
+
+    options: tuple[int, ...]
+    mean: float
+    variance: float
+    usd: float
+    value: float
+
+    def latency_ms(self, percentile: float) -> float:
+        """Its latency at the percentile."""
+        return self.mean + percentile_factor(percentile) * float(np.sqrt(self.variance))
+
+
+@dataclass(slots=True)
+class _Labels:
+    """All labels of a stage. `at`, `mean`, `variance`, `size` are keyed by frontier operator."""
+
+    node: IntArray
+    at: dict[int, IntArray]
+    mean: dict[int, FloatArray]
+    variance: dict[int, FloatArray]
+    size: dict[int, FloatArray]
+    done_mean: FloatArray
+    done_variance: FloatArray
+    usd: FloatArray
+    value: FloatArray
+    parent: IntArray
+    option: IntArray
+
+    def take(self, index: IntArray) -> _Labels:
+        """The labels at `index`."""
+        def pick(columns: dict[int, npt.NDArray[np.generic]]) -> dict[int, object]:
+            return {k: column[index] for k, column in columns.items()}
+
+        return _Labels(
+            self.node[index], pick(self.at), pick(self.mean), pick(self.variance),  # type: ignore[arg-type]
+            pick(self.size), self.done_mean[index], self.done_variance[index],  # type: ignore[arg-type]
+            self.usd[index], self.value[index], self.parent[index], self.option[index],
+        )
+
+
+def solve(
+    programme: Programme, choices: Sequence[Choice], moving: Moving, limits: Limits,
+    *, aim: Aim = Aim.VALUE,
+) -> Found | None:
+    """The best plan within the limits, None where there is none.
+
+    Args:
+        programme: The compiled query.
+        choices: Its options at the present load, in planning order.
+        moving: Prices and limits of moving data.
+        limits: SLOs; the accuracy floor is in the programme's automaton.
+        aim: What to minimise; ties go to the lower cost, then the lower latency.
+    """
+    if programme.automaton.empty or not all(c.allowed.any() for c in choices):
+        return None
+    return _Search(programme, choices, moving, limits, aim).run()
+
+
+class _Search:
+    def __init__(
+        self, programme: Programme, choices: Sequence[Choice], moving: Moving, limits: Limits,
+        aim: Aim,
+    ) -> None:
+        self.programme, self.choices, self.moving = programme, choices, moving
+        self.limit_ms = limits.latency_ms * (1 + TOLERANCE)
+        self.limit_usd = limits.usd * (1 + TOLERANCE)
+        self.aim = aim
+        self.factor = percentile_factor(programme.query.slo.percentile)
+        self.timed = aim is Aim.LATENCY or bool(np.isfinite(self.limit_ms))
+        self.slots = len(programme.devices)
+        self.rest: Remainder = remainder(programme, choices)
+
+    def run(self) -> Found | None:
+        one: FloatArray = np.zeros(1)
+        nothing: IntArray = np.zeros(1, dtype=np.int64)
+        labels = _Labels(nothing, {}, {}, {}, {}, one, one, one, one, nothing, nothing)
+        history: list[tuple[IntArray, IntArray]] = []
+        for k in range(len(self.programme.order)):
+            labels = self._step(labels, k)
+            if not len(labels.node):
+                return None
+            history.append((labels.parent, labels.option))
+        return self._best(labels, history)
+
+    def _step(self, labels: _Labels, k: int) -> _Labels:
+        labels.parent = np.arange(len(labels.node), dtype=np.int64)
+        arrived, mean, variance, slot = self._arrive(labels, k)
+        table = _transitions(self.programme, self.choices[k], k)
+        key = arrived.node * self.slots + slot
+        counts = table.count[key]
+        parts = []
+        for start, stop in _chunks(counts):
+            part = arrived.take(np.arange(start, stop, dtype=np.int64))
+            parts.append(self._run(
+                part, k, mean[start:stop], variance[start:stop], key[start:stop], table))
+        if len(parts) == 1:
+            return parts[0]
+        merged = _concatenate(parts)
+        return merged.take(self._survivors(merged))
+
+    def _arrive(
+        self, labels: _Labels, k: int
+    ) -> tuple[_Labels, FloatArray, FloatArray, IntArray]:
+        """Each label taken to each slot where operator k may run, its inputs all there."""
+        options = self.programme.steps[k]
+        slots = np.unique(options.slot[self.choices[k].allowed])
+        slot = np.tile(slots, len(labels.node))
+        there = labels.take(np.repeat(np.arange(len(labels.node), dtype=np.int64), len(slots)))
+        mean: FloatArray = np.zeros(len(slot))
+        variance: FloatArray = np.zeros(len(slot))
+        if k in self.programme.entry:
+            hops, input_bytes = self.programme.entry[k]
+            sizes = np.full(len(slot), input_bytes)
+            mean = hops.ms((slot,), sizes)
+            there.usd = there.usd + sizes * hops.usd_per_byte[slot]
+            there.value = there.value + sizes * self.moving.entry[k][slot]
+            self._cap(mean, (None, k), (slot,), sizes)
+        for need in options.needs:
+            at, size = (there.at[need], slot), there.size[need]
+            moved = there.mean[need] + self.programme.hops.ms(at, size)
+            self._cap(moved, (need, k), at, size)
+            mean = np.maximum(mean, moved)
+            variance = np.maximum(variance, there.variance[need])
+            there.usd = there.usd + size * self.programme.hops.usd_per_byte[at]
+            there.value = there.value + size * self.moving.hop[at]
+            if self.programme.last_use[need] == k:
+                del there.at[need], there.mean[need], there.variance[need], there.size[need]
+        ahead = mean + self.rest.head_ms[k][slot]
+        keep = self._promising(ahead, variance, there.usd + self.rest.head_usd[k][slot])
+        there, mean, variance, slot = there.take(keep), mean[keep], variance[keep], slot[keep]
+        keep = self._survivors(there, (mean, variance), slot)
+        return there.take(keep), mean[keep], variance[keep], slot[keep]
+
+    def _cap(
+        self, mean: FloatArray, edge: tuple[int | None, int | None], at: tuple[IntArray, ...],
+        size: FloatArray,
+    ) -> None:
+        most = self.moving.max_bytes.get(edge)
+        if most is not None:
+            mean[size > most[at]] = np.inf
+
+    def _run(
+        self, labels: _Labels, k: int, mean: FloatArray, variance: FloatArray, key: IntArray,
+        table: _Transitions,
+    ) -> _Labels:
+        """Each arrived label with each option that its node and slot permit."""
+        label, entry = table.pairs(key)
+        option, node = table.option[entry], table.node[entry]
+        choice, options = self.choices[k], self.programme.steps[k]
+        finish = mean[label] + choice.mean[option]
+        spread = variance[label] + choice.variance[option]
+        usd = labels.usd[label] + choice.usd[option]
+        slot = options.slot[option]
+        keep = self._promising(
+            finish + self.rest.tail_ms[k][slot], spread, usd + self.rest.tail_usd[k][slot])
+        label, option, node, slot = label[keep], option[keep], node[keep], slot[keep]
+        out = labels.take(label)
+        out.node, out.option, out.usd = node, option, usd[keep]
+        out.value = out.value + choice.value[option]
+        self._finish(out, k, finish[keep], spread[keep], slot)
+        out = out.take(np.flatnonzero(np.isfinite(out.done_mean)).astype(np.int64))
+        return out.take(self._survivors(out))
+
+    def _finish(
+        self, labels: _Labels, k: int, finish: FloatArray, spread: FloatArray, slot: IntArray
+    ) -> None:
+        size = self.programme.steps[k].size[labels.option]
+        if self.programme.last_use[k] != k:
+            labels.at[k], labels.size[k] = slot, size
+            labels.mean[k], labels.variance[k] = finish, spread
+            return
+        if self.programme.exits is not None:
+            exits = self.programme.exits
+            finish = finish + exits.ms((slot,), size)
+            self._cap(finish, (k, None), (slot,), size)
+            labels.usd = labels.usd + size * exits.usd_per_byte[slot]
+            labels.value = labels.value + size * self.moving.exit[slot]
+        labels.done_mean = np.maximum(labels.done_mean, finish)
+        labels.done_variance = np.maximum(labels.done_variance, spread)
+
+    def _promising(self, ahead: FloatArray, variance: FloatArray, usd: FloatArray) -> IntArray:
+        keep = np.isfinite(ahead) & (usd <= self.limit_usd)
+        if self.timed:
+            keep &= ahead + self.factor * np.sqrt(variance) <= self.limit_ms
+        return np.flatnonzero(keep).astype(np.int64)
+
+    def _survivors(
+        self, labels: _Labels, now: tuple[FloatArray, FloatArray] | None = None,
+        slot: IntArray | None = None,
+    ) -> IntArray:
+        """Undominated labels; `now` and `slot` are those of the operator just arrived at."""
+        group = labels.node
+        for places in [*labels.at.values(), *([slot] if slot is not None else [])]:
+            group = group * self.slots + places
+            if len(group) and group.max() > 2**40:
+                group = np.unique(group, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        dimensions = [*labels.size.values()]
+        if self.timed:
+            dimensions += [*labels.mean.values(), *labels.variance.values()]
+            dimensions += [labels.done_mean, labels.done_variance, *(now or ())]
+        return survivors(group, [*dimensions, *self._money(labels)])
+
+    def _money(self, labels: _Labels) -> list[FloatArray]:
+        limited = bool(np.isfinite(self.limit_usd))
+        if self.aim is Aim.LATENCY:
+            return [labels.usd] if limited else []
+        if limited and not np.array_equal(labels.usd, labels.value):
+            return [labels.value, labels.usd]
+        return [labels.value]
+
+    def _best(
+        self, labels: _Labels, history: list[tuple[IntArray, IntArray]]
+    ) -> Found | None:
+        latency = labels.done_mean + self.factor * np.sqrt(labels.done_variance)
+        keep = np.isfinite(latency) & (labels.usd <= self.limit_usd)
+        if self.timed:
+            keep &= latency <= self.limit_ms
+        index = np.flatnonzero(keep)
+        if not len(index):
+            return None
+        first, second = (labels.value, latency) if self.aim is Aim.VALUE else (
+            latency, labels.value)
+        best = index[np.lexsort((second[index], labels.usd[index], first[index]))[0]]
+        options, at = [], best
+        for parent, option in reversed(history):
+            options.append(int(option[at]))
+            at = parent[at]
+        return Found(
+            options=tuple(reversed(options)), mean=float(labels.done_mean[best]),
+            variance=float(labels.done_variance[best]), usd=float(labels.usd[best]),
+            value=float(labels.value[best]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Transitions:
+    """For each (node, slot): a run of (option, next node) entries."""
+
+    start: IntArray
+    count: IntArray
+    option: IntArray
+    node: IntArray
+
+    def pairs(self, key: IntArray) -> tuple[IntArray, IntArray]:
+        """Every (row of `key`, entry) pair."""
+        counts = self.count[key]
+        row = np.repeat(np.arange(len(key), dtype=np.int64), counts)
+        offset = np.arange(len(row), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+        return row, self.start[key][row] + offset
+
+
+def _transitions(programme: Programme, choice: Choice, k: int) -> _Transitions:
+    """What may follow each (node, slot): the undominated options of the configs it permits."""
+    step = programme.steps[k]
+    node, config, target = programme.automaton.edges[k]
+    option = np.flatnonzero(choice.allowed).astype(np.int64)
+    # Options on one slot whose configs no node tells apart compete on numbers alone.
+    symbol = programme.automaton.symbols[k][step.config[option]]
+    group = step.slot[option] * (len(step.configs) + 1) + symbol
+    columns = (choice.mean, choice.variance, choice.usd, choice.value, step.size)
+    option = option[survivors(group, [column[option] for column in columns])]
+    option = option[np.argsort(step.config[option], kind="stable")]
+    per_config = np.bincount(step.config[option], minlength=len(step.configs))
+    first = np.cumsum(per_config) - per_config
+    counts = per_config[config]
+    edge = np.repeat(np.arange(len(config), dtype=np.int64), counts)
+    offset = np.arange(len(edge), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = option[first[config][edge] + offset]
+    slots = len(programme.devices)
+    key = node[edge] * slots + step.slot[chosen]
+    order = np.argsort(key, kind="stable")
+    size = (int(node.max()) + 1) * slots
+    count = np.bincount(key, minlength=size).astype(np.int64)
+    return _Transitions(
+        start=np.cumsum(count) - count, count=count, option=chosen[order],
+        node=target[edge][order],
+    )
+
+
+def _chunks(counts: IntArray) -> list[tuple[int, int]]:
+    """Runs of labels whose expansions stay below the chunk size, or single labels."""
+    total = np.cumsum(counts)
+    runs, start = [], 0
+    while start < len(counts):
+        before = int(total[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(total, before + _CHUNK, side="right")))
+        runs.append((start, stop))
+        start = stop
+    return runs or [(0, 0)]
+
+
+def _concatenate(parts: Sequence[_Labels]) -> _Labels:
+    def join(name: str) -> dict[int, npt.NDArray[np.generic]]:
+        columns = [getattr(part, name) for part in parts]
+        return {k: np.concatenate([c[k] for c in columns]) for k in columns[0]}
+
+    keyed = {name: join(name) for name in ("at", "mean", "variance", "size")}
+    flat = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("node", "done_mean", "done_variance", "usd", "value", "parent", "option")
+    }
+    return _Labels(**keyed, **flat)  # type: ignore[arg-type]

@@ -1,0 +1,179 @@
+"""The latency estimator: the one place that says what "95 % of requests within ..." means.
+
+Every delay on a request's way is taken as a mean and a variance. Both add up along a path
+(steps are taken as independent), transfers have variance zero, and a join takes the larger
+mean and the larger variance of its inputs, separately. A percentile is read off as
+
+    percentile = mean + K * sqrt(variance)
+
+with `K` the standardised quantile of a gamma distribution of shape 4: between the exponential
+tail of a single step (K95 = 2.0) and the normal limit of many (1.645). The variance of a step
+is fitted so that the step *alone* gives back the very quantile its profile was measured at, so
+for one step the estimate is the measurement, and K only weighs how several steps add up. K is
+never negative, hence the estimate grows with mean and with variance: this is what lets the
+label-setting programme prune on the two and still be exact.
+
+Waiting is that of an M/G/c queue with Sakasegawa's closed form for the probability of waiting
+("An approximation formula Lq = a*b^r/(1-b)", Ann. Inst. Stat. Math. 29, 1977), the
+Allen-Cunneen correction for arrivals and service that are not exponential (Allen, Probability,
+Statistics and Queueing Theory, 2nd ed. 1990, ch. 5), and a second moment that is exact for
+M/G/1 and for M/M/c.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus.profile import LatencyStats
+
+__all__ = ["Station", "Wait", "percentile_factor", "percentile_ms", "service_variance", "wait"]
+
+FloatArray = npt.NDArray[np.float64]
+
+# Shape of the gamma whose quantiles weigh the deviation: the sum of four exponential steps.
+_SHAPE = 4
+# A profile knows p50, p95 and p99; a percentile above this is fitted to p99, below it to p95.
+_NEARER_TO_P99 = 97.0
+
+
+@functools.lru_cache(maxsize=256)
+def percentile_factor(percentile: float) -> float:
+    """How many standard deviations the percentile lies above the mean; at least 0.
+
+    Args:
+        percentile: Between 0 and 100.
+    """
+    target = percentile / 100.0
+    low, high = 0.0, 1e3
+    for _ in range(200):  # bisection down to the last bit
+        middle = (low + high) / 2
+        if _erlang_cdf(middle) < target:
+            low = middle
+        else:
+            high = middle
+    return max(0.0, (low - _SHAPE) / math.sqrt(_SHAPE))
+
+
+def _erlang_cdf(x: float) -> float:
+    return 1.0 - math.exp(-x) * math.fsum(x**k / math.factorial(k) for k in range(_SHAPE))
+
+
+def percentile_ms(mean_ms: float, variance_ms2: float, percentile: float) -> float:
+    """The estimate at `percentile`, milliseconds; exactly the mean where nothing varies."""
+    return mean_ms + percentile_factor(percentile) * math.sqrt(variance_ms2)
+
+
+def service_variance(stats: LatencyStats, percentile: float) -> float:
+    """Variance (ms²) with which a single step gives back its measured quantile.
+
+    Fitted to p95 or p99, whichever lies nearer to `percentile` and was measured; to the median
+    (mean - median = variance / (3 mean) for a gamma) where nothing else was. A quantile below
+    the mean, as a few very late outliers make it, gives variance zero: the mean is promised.
+    """
+    known = [(q, value) for q, value in ((95.0, stats.p95), (99.0, stats.p99)) if value is not None]
+    if known:
+        wanted = 99.0 if percentile > _NEARER_TO_P99 else 95.0
+        q, value = min(known, key=lambda pair: abs(pair[0] - wanted))
+        return (max(0.0, value - stats.mean) / percentile_factor(q)) ** 2
+    if stats.p50 is not None:
+        return 3.0 * stats.mean * max(0.0, stats.mean - stats.p50)
+    return 0.0
+
+
+@dataclass(slots=True)
+class Station:
+    """What arrives at a queue: sums over its streams of jobs, each additive.
+
+    Attributes:
+        rate: Jobs per millisecond.
+        busy: Servers kept busy (rate x service time).
+        second: rate x E[S²], ms.
+        third: rate x E[S³], ms².
+        scv: rate x squared coefficient of variation of the gaps (1 Poisson, 0 clockwork).
+        squares: Sum of squared rates of the single streams.
+    """
+
+    rate: float = 0.0
+    busy: float = 0.0
+    second: float = 0.0
+    third: float = 0.0
+    scv: float = 0.0
+    squares: float = 0.0
+
+    def add(
+        self, rate: float, service_ms: float, variance: float, scv: float, streams: float
+    ) -> None:
+        """Add `streams` equal streams of together `rate` jobs per millisecond."""
+        moments = service_moments(np.array(service_ms), np.array(variance))
+        self.rate += rate
+        self.busy += rate * service_ms
+        self.second += rate * float(moments[0])
+        self.third += rate * float(moments[1])
+        self.scv += rate * scv
+        self.squares += rate * rate / streams
+
+    def copy(self) -> Station:
+        """An independent copy."""
+        return Station(self.rate, self.busy, self.second, self.third, self.scv, self.squares)
+
+
+def service_moments(mean: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Second and third raw moment of a gamma of this mean and variance."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scv = np.where(mean > 0, variance / np.maximum(mean, 1e-300) ** 2, 0.0)
+    scv = np.minimum(scv, 1e6)  # a mean of ~0 with a variance: keep the powers finite
+    return mean**2 * (1 + scv), mean**3 * (1 + scv) * (1 + 2 * scv)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Mean (ms) and variance (ms²) of a wait; arrays where the question was in arrays."""
+
+    mean: FloatArray
+    variance: FloatArray
+
+
+def wait(
+    *, rate: FloatArray, busy: FloatArray, second: FloatArray, third: FloatArray,
+    scv: FloatArray, squares: FloatArray, servers: FloatArray, utilisation: FloatArray,
+    batch: FloatArray,
+) -> Wait:
+    """Waiting at stations in equilibrium; infinite where utilisation reaches 1.
+
+    All arguments broadcast. `rate` to `squares` as in `Station`; `servers` may be fractional
+    (cores over cores per job). With `batch` > 1, a job is a batch: a request finds the server
+    busy with batches that need not be full, so the chance to wait is that of single requests.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        safe = np.minimum(utilisation, 1 - 1e-12)
+        probability = safe ** (np.sqrt(2 * (servers + 1)) - 1)
+        single = np.minimum(1.0, safe * batch) ** np.maximum(servers, 1.0)
+        probability = np.where(batch > 1, np.maximum(probability, single), probability)
+        service_scv = np.maximum(second * rate / busy**2 - 1, 0.0)
+        arrival_scv = _superposed(rate, scv, squares, safe)
+        probability = probability * (arrival_scv + service_scv) / (1 + service_scv)
+        tau = second / (2 * busy) / (servers * (1 - safe))
+        mean = probability * tau
+        square = probability * (2 * safe * tau**2 + third / (3 * busy * (1 - safe) * servers**2))
+        idle = (busy <= 0) | (utilisation <= 0)
+        full = utilisation >= 1
+        mean = np.where(idle, 0.0, np.where(full, np.inf, mean))
+        variance = np.where(idle | full, 0.0, np.maximum(square - mean**2, 0.0))
+    return Wait(mean, variance)
+
+
+def _superposed(
+    rate: FloatArray, scv: FloatArray, squares: FloatArray, utilisation: FloatArray
+) -> FloatArray:
+    """Variability of merged streams; many clockwork ones together look Poisson.
+
+    Whitt, "The Queueing Network Analyzer", Bell System Technical Journal 62(9), 1983, eq. 24-27.
+    """
+    streams = rate**2 / np.maximum(squares, 1e-300)
+    weight = 1 / (1 + 4 * (1 - utilisation) ** 2 * np.maximum(streams - 1, 0.0))
+    return np.asarray(weight * (scv / rate) + 1 - weight)

@@ -1,0 +1,306 @@
+"""What plans use, and the ledger of what is used and what is left.
+
+Per-second resources add up linearly. Memory does not: an instance of (implementation, config,
+batch) on a device is shared by everybody who uses it, and is replicated as its load demands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from circinus.pipeline import Config
+from circinus.scenario import Scenario
+from circinus_coordinator.planning.latency import Station, wait
+
+__all__ = ["InstanceKey", "Ledger", "Resource", "StepUse", "Use", "describe", "link"]
+
+# Slack on capacities, relative: shares are computed by division.
+SLACK = 1e-9
+WORKER = "worker"
+MEMORY = "memory"
+LINK = "link"
+UPLINK = "uplink"
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Resource = tuple[str, ...]
+"""("cores", device), (accelerator, device), ("memory", device), ("link", a, b),
+("uplink", device), or ("worker", device, instance) for the one worker of a stateful operator."""
+
+InstanceKey = tuple[str, str, Config, int]
+"""(device, implementation, config, batch)."""
+
+
+def describe(resource: Resource) -> str:
+    """The resource as people read it: ``cores of edge-1``, ``link edge-1 - pi-2``."""
+    if resource[0] == LINK:
+        return f"link {resource[1]} - {resource[2]}"
+    if resource[0] == WORKER:
+        return f"the single {resource[2]} worker of {resource[1]}"
+    return f"{resource[0]} of {resource[1]}"
+
+
+def link(a: str, b: str) -> Resource:
+    """The link between two devices."""
+    return (LINK, *sorted((a, b)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepUse:
+    """What one step of a plan uses per request."""
+
+    key: InstanceKey
+    service_ms: float
+    variance: float
+    compute_s: Mapping[str, float]
+    memory_mb: float
+    stateful: bool
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.key[0]
+
+    @property
+    def batch(self) -> int:
+        """Requests per batch."""
+        return self.key[3]
+
+    @property
+    def erlang_ms(self) -> float:
+        """Worker time per request, batches taken as full, ms."""
+        return self.service_ms / self.batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What a plan uses per request: its steps and the bytes it moves."""
+
+    steps: tuple[StepUse, ...]
+    bytes_between: tuple[tuple[str, str, float], ...]
+    linear: Mapping[Resource, float]
+    scv: float
+
+    @classmethod
+    def of(
+        cls, scenario: Scenario, steps: Iterable[StepUse],
+        moves: Iterable[tuple[str, str, float]], scv: float,
+    ) -> Use:
+        """Sum up the per-second resources of steps and moves."""
+        steps, moves = tuple(steps), tuple(m for m in moves if m[0] != m[1])
+        linear: dict[Resource, float] = {}
+
+        def add(resource: Resource, amount: float) -> None:
+            if amount > 0:
+                linear[resource] = linear.get(resource, 0.0) + amount
+
+        for step in steps:
+            for name, seconds in step.compute_s.items():
+                add((name, step.device), seconds)
+            if step.stateful:
+                add((WORKER, step.device, _instance_name(step.key)), step.erlang_ms / 1e3)
+        for a, b, size in moves:
+            megabits = size * 8e-6
+            add(link(a, b), megabits)
+            for end in (a, b):
+                if scenario.device[end].uplink_mbps is not None:
+                    add((UPLINK, end), megabits)
+        return cls(steps=steps, bytes_between=moves, linear=linear, scv=scv)
+
+
+def _instance_name(key: InstanceKey) -> str:
+    _, implementation, config, batch = key
+    return f"{implementation}[{config}]" + (f"x{batch}" if batch > 1 else "")
+
+
+@dataclass(slots=True)
+class Instance:
+    """All workers of one (implementation, config, batch) on a device."""
+
+    memory_mb: float = 0.0
+    stateful: bool = False
+    station: Station = field(default_factory=Station)
+    compute: dict[str, float] = field(default_factory=dict)  # resource -> held per second
+    users: int = 0
+
+    def copy(self) -> Instance:
+        """An independent copy."""
+        return Instance(self.memory_mb, self.stateful, self.station.copy(), dict(self.compute),
+                        self.users)
+
+
+def replicas_for(busy: float, max_utilisation: float) -> int:
+    """Fewest workers that stay within `max_utilisation` when `busy` are kept busy."""
+    return max(1, math.ceil(busy / max_utilisation * (1 - SLACK)))
+
+
+class Ledger:
+    """Loads of everything, updated plan by plan; an undo restores them to the last bit."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.linear: dict[Resource, float] = {}
+        self.instances: dict[str, dict[InstanceKey, Instance]] = {}
+        self.stations: dict[Resource, Station] = {}
+
+    def capacity(self, resource: Resource) -> float:
+        """What may be planned of a resource."""
+        scenario, kind = self.scenario, resource[0]
+        if kind == LINK:
+            found = scenario.network.between(resource[1], resource[2])
+            return found.bandwidth_mbps * scenario.max_utilisation if found else 0.0
+        if kind == UPLINK:
+            uplink = scenario.device[resource[1]].uplink_mbps
+            return math.inf if uplink is None else uplink
+        if kind == MEMORY:
+            return scenario.class_of(resource[1]).memory_mb
+        if kind == WORKER:
+            return scenario.max_utilisation
+        amounts = scenario.class_of(resource[1]).resources
+        return amounts.get(kind, 0.0) * scenario.max_utilisation
+
+    def load(self, resource: Resource) -> float:
+        """What is used of a resource."""
+        if resource[0] == MEMORY:
+            return math.fsum(i.memory_mb * self.replicas(i)
+                             for i in self.instances.get(resource[1], {}).values())
+        return self.linear.get(resource, 0.0)
+
+    def free(self, resource: Resource) -> float:
+        """What is left of a resource, not below zero."""
+        return max(0.0, self.capacity(resource) - self.load(resource))
+
+    def replicas(self, instance: Instance) -> int:
+        """Workers of an instance at its present load."""
+        if instance.stateful:
+            return 1
+        return replicas_for(instance.station.busy, self.scenario.max_utilisation)
+
+    def replicas_of(self, key: InstanceKey) -> int:
+        """Workers of the instance `key`."""
+        return self.replicas(self.instances[key[0]][key])
+
+    def devices(self) -> list[str]:
+        """Devices that carry anything, sorted."""
+        return sorted(device for device, found in self.instances.items() if found)
+
+    def add(self, use: Use, rate_rps: float, streams: float = 1) -> Undo:
+        """Add a plan that serves `rate_rps` requests per second from `streams` equal sources."""
+        undo = Undo(self, use)
+        for resource, amount in use.linear.items():
+            self.linear[resource] = self.linear.get(resource, 0.0) + amount * rate_rps
+        for step in use.steps:
+            self._add_step(step, rate_rps, use.scv, streams)
+        return undo
+
+    def _add_step(self, step: StepUse, rate_rps: float, scv: float, streams: float) -> None:
+        found = self.instances.setdefault(step.device, {}).setdefault(step.key, Instance())
+        found.users += 1
+        found.memory_mb = max(found.memory_mb, step.memory_mb)
+        found.stateful |= step.stateful
+        if rate_rps <= 0:
+            return
+        rate = rate_rps / 1e3 / step.batch
+        moments = (rate, step.service_ms, step.variance, scv, streams)
+        found.station.add(*moments)
+        for name, seconds in step.compute_s.items():
+            if seconds > 0:
+                found.compute[name] = found.compute.get(name, 0.0) + seconds * rate_rps
+                self.stations.setdefault((name, step.device), Station()).add(*moments)
+
+    def violations(self, resources: Iterable[Resource]) -> list[tuple[Resource, float]]:
+        """The overloaded ones of `resources` with load / capacity, worst first."""
+        found = []
+        for resource in resources:
+            load, capacity = self.load(resource), self.capacity(resource)
+            if load > capacity * (1 + SLACK):
+                found.append((resource, load / capacity if capacity > 0 else math.inf))
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+    def instance_wait(self, key: InstanceKey) -> tuple[float, float]:
+        """Mean (ms) and variance (ms²) of waiting for a worker of the instance."""
+        found = self.instances[key[0]][key]
+        replicas = self.replicas(found)
+        return _wait(found.station, replicas, found.station.busy / replicas, key[3])
+
+    def device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
+        """Mean and variance of a worker's waiting for its share of a per-second resource.
+
+        Where the workers of a device can all run at once nobody waits. Otherwise a worker meets
+        the load of all others; its own keeps nobody waiting here, being queued before it.
+        """
+        station = self.stations.get(resource)
+        if station is None or station.busy <= 0:
+            return 0.0, 0.0
+        name, device = resource
+        amount = self.scenario.class_of(device).resources.get(name, 0.0)
+        if self.needed(name, device) <= amount:
+            return 0.0, 0.0
+        own = self.instances[device][key]
+        others = self.linear.get(resource, 0.0) - own.compute.get(name, 0.0) / self.replicas(own)
+        width = tokens(self.linear.get(resource, 0.0), station.busy)
+        return _wait(station, amount / width, max(0.0, others) / amount, 1)
+
+    def needed(self, name: str, device: str) -> float:
+        """Units of a resource held if all workers of the device ran at once."""
+        return math.fsum(
+            self.replicas(i) * tokens(i.compute.get(name, 0.0), i.station.busy)
+            for i in self.instances.get(device, {}).values()
+        )
+
+
+def tokens(held_per_second: float, busy: float) -> float:
+    """Whole units a worker holds while it runs: mean use while busy, rounded up."""
+    return float(max(1, math.ceil(held_per_second / busy - 1e-6))) if held_per_second > 0 else 0.0
+
+
+def _wait(
+    station: Station, servers: float, utilisation: float, batch: float
+) -> tuple[float, float]:
+    if station.busy <= 0 or utilisation <= 0:
+        return 0.0, 0.0
+    found = wait(
+        rate=np.array(station.rate), busy=np.array(station.busy),
+        second=np.array(station.second), third=np.array(station.third),
+        scv=np.array(station.scv), squares=np.array(station.squares),
+        servers=np.array(servers), utilisation=np.array(utilisation), batch=np.array(batch),
+    )
+    return float(found.mean), float(found.variance)
+
+
+class Undo:
+    """What the ledger held before a plan was added."""
+
+    def __init__(self, ledger: Ledger, use: Use) -> None:
+        self._ledger = ledger
+        self._linear = {r: ledger.linear.get(r) for r in use.linear}
+        self._instances: dict[InstanceKey, Instance | None] = {}
+        self._stations: dict[Resource, Station | None] = {}
+        for step in use.steps:
+            held = ledger.instances.get(step.device, {}).get(step.key)
+            self._instances[step.key] = held.copy() if held else None
+            for name in step.compute_s:
+                station = ledger.stations.get((name, step.device))
+                self._stations[name, step.device] = station.copy() if station else None
+
+    def __call__(self) -> None:
+        """Take the plan back; undos must be called in reverse order."""
+        ledger = self._ledger
+        _restore(ledger.linear, self._linear)
+        _restore(ledger.stations, self._stations)
+        for key, held in self._instances.items():
+            _restore(ledger.instances[key[0]], {key: held})
+
+
+def _restore(current: dict[K, V], before: Mapping[K, V | None]) -> None:
+    for key, value in before.items():
+        if value is None:
+            current.pop(key, None)
+        else:
+            current[key] = value

@@ -1,0 +1,65 @@
+"""The planner's front door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from circinus.decision import Decision
+from circinus.errors import InvalidInput
+from circinus.scenario import Scenario
+from circinus_coordinator.planning.greedy import NAME, greedy
+from circinus_coordinator.planning.stop import MaxIterations, Stop
+
+__all__ = ["PLANNERS", "Planner", "plan"]
+
+# Rounds of greedy selection: beyond these hardly anything is gained (measured on the random
+# scenarios of benchmarks/planner_per_query.py). Large scenarios take fewer.
+_ROUNDS = 8
+_QUERIES_TIMES_ROUNDS = 400
+
+
+class Planner(Protocol):
+    """Turns a scenario into a decision."""
+
+    def __call__(
+        self, scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None,
+        clock: Callable[[], float],
+    ) -> Decision:
+        """Plan; `clock` is for reporting and for `effort`, never for the answer itself."""
+        ...
+
+
+PLANNERS: dict[str, Planner] = {NAME: greedy}
+"""Every planner by name."""
+
+
+def plan(
+    scenario: Scenario, *, effort: Stop | None = None, seed: int = 0,
+    previous: Decision | None = None, planner: str = NAME,
+    clock: Callable[[], float] | None = None,
+) -> Decision:
+    """Decide where every operator of every query runs, with which config and share.
+
+    Pure: the same arguments give the same decision (with a clock, but for `Decision.seconds`
+    and what a time limit cuts short).
+
+    Args:
+        scenario: What is to be planned.
+        effort: When to stop improving; None for a number of rounds that suits the size.
+        seed: Of the random orders tried.
+        previous: The decision in force; of equally good answers the one that moves least wins.
+        planner: Name in `PLANNERS`.
+        clock: Seconds from any origin; None reports zeros and makes time limits void.
+
+    Raises:
+        InvalidInput: For an unknown planner.
+    """
+    if planner not in PLANNERS:
+        raise InvalidInput(
+            f"unknown planner {planner!r}", remedy=f"known: {', '.join(sorted(PLANNERS))}")
+    rounds = max(1, min(_ROUNDS, _QUERIES_TIMES_ROUNDS // max(1, len(scenario.queries))))
+    return PLANNERS[planner](
+        scenario, effort=effort or MaxIterations(rounds), seed=seed, previous=previous,
+        clock=clock or (lambda: 0.0),
+    )

@@ -1,0 +1,212 @@
+"""The best plan of one query at the present load: programme, check, branch.
+
+The programme prices each step as if it were alone. A finished plan is put on the ledger and
+judged whole. Where its own steps together overload a device or link, the search branches: any
+plan that fits must, for at least one of the steps involved, take less there, so one branch per
+step forbids what was taken. Best first by value; exact up to the branch limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from circinus.query import Query
+from circinus_coordinator.planning.catalogue import Catalogue, Programme
+from circinus_coordinator.planning.evaluate import PlacedPlan, arrival_scv, place, plan_of, streams
+from circinus_coordinator.planning.labels import Found, Limits, solve
+from circinus_coordinator.planning.loads import LINK, MEMORY, UPLINK, WORKER, Ledger, Resource
+from circinus_coordinator.planning.offers import Choice, Moving, Pricing, offers
+
+__all__ = ["Candidate", "bound_slots", "limits_of", "search"]
+
+# Branches tried before a query is taken not to fit as it stands.
+_BRANCHES = 24
+# Waiting that two steps of one plan cause each other is seen only in the whole plan; the limit
+# is tightened by what was missed, at most so often.
+_TIGHTENINGS = 3
+
+Verdict = tuple[str, Resource | None, float]
+"""What is wrong with a plan: kind (``resource``, ``latency``, ``other``), where, by how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A plan and its value at the prices asked with."""
+
+    placed: PlacedPlan
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    choices: Sequence[Choice]
+    moving: Moving
+    latency_ms: float
+    tightened: int
+
+
+def limits_of(query: Query) -> Limits:
+    """The query's latency and cost SLOs; accuracy is part of its programme."""
+    slo = query.slo
+    return Limits(
+        latency_ms=np.inf if slo.latency_ms is None else slo.latency_ms,
+        usd=np.inf if slo.cost_usd_per_1000 is None else slo.cost_usd_per_1000 / 1000,
+    )
+
+
+def bound_slots(programme: Programme, ledger: Ledger, pricing: Pricing) -> Programme:
+    """The programme on the members of its groups that suit best now.
+
+    The first slot of a group takes the cheapest, then freest member; the second, where there is
+    one, the fullest that is in use (instances and rented machines are shared there).
+    """
+    free = {d: ledger.free(("cores", d)) for group in programme.groups for d in group}
+    before = {device for device, _, _ in pricing.previous.values()}
+    chosen: dict[tuple[str, ...], list[str]] = {}
+    for group in dict.fromkeys(programme.groups):
+        count = programme.groups.count(group)
+        ranked = sorted(group, key=lambda d: (
+            d in pricing.closed, pricing.of.get(("cores", d), 0.0), d not in before, -free[d]))
+        used = sorted((d for d in group if ledger.instances.get(d) and d not in pricing.closed),
+                      key=lambda d: free[d])
+        picked = [*(d for d in ranked if d in before)][:1] or ranked[:1]
+        for device in [*used[:1], *ranked]:
+            if device not in picked and len(picked) < count:
+                picked.append(device)
+        chosen[group] = picked
+    return programme.bind([chosen[group].pop(0) for group in programme.groups])
+
+
+def search(
+    catalogue: Catalogue, query: Query, ledger: Ledger, pricing: Pricing, share: float,
+    judge: Callable[[PlacedPlan, float], Verdict | None], *, slots: int = 1,
+) -> Candidate | None:
+    """The best plan for `share` of the query's traffic that `judge` accepts.
+
+    Args:
+        catalogue: Compiled queries.
+        query: Whose plan.
+        ledger: Present loads.
+        pricing: Present prices.
+        share: Of the query's traffic, all `count` of it.
+        judge: Says what is wrong with a plan on top of the present loads, if anything.
+        slots: Machines of each interchangeable group to tell apart.
+    """
+    programme = bound_slots(catalogue.programme(query, slots=slots), ledger, pricing)
+    choices, moving = offers(
+        programme, ledger, pricing, rate_rps=query.rate_rps * query.count * share,
+        streams=streams(query, share), scv=arrival_scv(query),
+    )
+    limits = limits_of(query)
+    order = itertools.count()
+    heap: list[tuple[float, int, Found, _Branch]] = []
+
+    def push(branch: _Branch) -> None:
+        found = solve(programme, branch.choices, branch.moving,
+                      dataclasses.replace(limits, latency_ms=branch.latency_ms))
+        if found is not None:
+            heapq.heappush(heap, (found.value, next(order), found, branch))
+
+    push(_Branch(choices, moving, limits.latency_ms, 0))
+    for _ in range(_BRANCHES):
+        if not heap:
+            return None
+        value, _, found, branch = heapq.heappop(heap)
+        placed = place(catalogue, query, plan_of(programme, found))
+        verdict = judge(placed, share)
+        if verdict is None:
+            return Candidate(placed, value)
+        for child in _children(programme, found, branch, verdict):
+            push(child)
+    return None
+
+
+def _children(
+    programme: Programme, found: Found, branch: _Branch, verdict: Verdict
+) -> list[_Branch]:
+    kind, resource, excess = verdict
+    if kind == "latency":
+        if branch.tightened >= _TIGHTENINGS:
+            return []
+        # Sharing a machine with oneself is what the programme did not see: either it is
+        # avoided, or there has to be room for it.
+        tighter = dataclasses.replace(
+            branch, latency_ms=branch.latency_ms - excess, tightened=branch.tightened + 1)
+        return [tighter, *_apart(programme, found, branch)]
+    if resource is None:
+        return []
+    if resource[0] in (LINK, UPLINK):
+        return _without_edges(programme, found, branch, resource)
+    return _without_steps(programme, found, branch, resource)
+
+
+def _apart(programme: Programme, found: Found, branch: _Branch) -> list[_Branch]:
+    """One branch per step that shares its slot with another step of the plan."""
+    slots = [int(s.slot[o]) for s, o in zip(programme.steps, found.options, strict=True)]
+    return [
+        _forbid(branch, k, programme.steps[k].slot == slot)
+        for k, slot in enumerate(slots) if slots.count(slot) > 1
+    ]
+
+
+def _without_steps(
+    programme: Programme, found: Found, branch: _Branch, resource: Resource
+) -> list[_Branch]:
+    name, device = resource[0], resource[1]
+    children = []
+    for k, (step, option) in enumerate(zip(programme.steps, found.options, strict=True)):
+        if programme.devices[step.slot[option]] != device:
+            continue
+        if name == MEMORY:
+            use = step.memory
+        elif name == WORKER:
+            use = step.mean / step.batch
+        else:
+            use = step.compute[:, programme.resources.index(name)]
+        if use[option] > 0:
+            forbidden = (step.slot == step.slot[option]) & (use >= use[option])
+            children.append(_forbid(branch, k, forbidden))
+    return children
+
+
+def _forbid(branch: _Branch, k: int, forbidden: np.typing.NDArray[np.bool_]) -> _Branch:
+    choices = list(branch.choices)
+    choices[k] = dataclasses.replace(choices[k], allowed=choices[k].allowed & ~forbidden)
+    return dataclasses.replace(branch, choices=choices)
+
+
+def _without_edges(
+    programme: Programme, found: Found, branch: _Branch, resource: Resource
+) -> list[_Branch]:
+    """One branch per hop of the plan over the link: fewer bytes have to go there."""
+    steps, devices = programme.steps, programme.devices
+    slot = [int(s.slot[o]) for s, o in zip(steps, found.options, strict=True)]
+    size = [float(s.size[o]) for s, o in zip(steps, found.options, strict=True)]
+    source = programme.query.source
+    home = source[programme.pipeline.sources[0]]
+    edges: list[tuple[tuple[int | None, int | None], tuple[int, ...], str, str, float]] = []
+    for k, step in enumerate(steps):
+        here = devices[slot[k]]
+        if k in programme.entry:
+            edges.append(((None, k), (slot[k],), source[step.name], here, programme.entry[k][1]))
+        edges += [((need, k), (slot[need], slot[k]), devices[slot[need]], here, size[need])
+                  for need in step.needs]
+        if programme.exits is not None and programme.last_use[k] == k:
+            edges.append(((k, None), (slot[k],), here, home, size[k]))
+    children = []
+    for edge, at, a, b, moved in edges:
+        ends = {a, b} if resource[0] == UPLINK else {tuple(sorted((a, b)))}
+        wanted = resource[1] if resource[0] == UPLINK else tuple(resource[1:])
+        if a != b and moved > 0 and wanted in ends:
+            most = branch.moving.max_bytes[edge].copy()
+            most[at] = np.nextafter(moved, 0.0)
+            limited = {**branch.moving.max_bytes, edge: most}
+            moving = dataclasses.replace(branch.moving, max_bytes=limited)
+            children.append(dataclasses.replace(branch, moving=moving))
+    return children
