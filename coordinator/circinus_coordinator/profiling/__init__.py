@@ -1,5 +1,54 @@
 """The profiler: what is to be measured, where, and when it is enough."""
 
+from circinus_coordinator.profiling.keys import (
+    AccuracyKey,
+    Key,
+    LinkKey,
+    OperatorKey,
+    accuracy_signature,
+    config_vectors,
+    neutralised,
+    operator_signature,
+)
+from circinus_coordinator.profiling.needs import Needs, Work, dataset_of, needs, offers, versions
+from circinus_coordinator.profiling.orders import (
+    DeviceProgress,
+    Instruction,
+    Keep,
+    ProbeDevice,
+    Send,
+)
+from circinus_coordinator.profiling.schedule import Profiler
 from circinus_coordinator.profiling.settings import ProfilingSettings
+from circinus_coordinator.profiling.summary import (
+    Summary,
+    operator_profile,
+    relative_half_width,
+)
 
-__all__ = ["ProfilingSettings"]
+__all__ = [
+    "AccuracyKey",
+    "DeviceProgress",
+    "Instruction",
+    "Keep",
+    "Key",
+    "LinkKey",
+    "Needs",
+    "OperatorKey",
+    "ProbeDevice",
+    "Profiler",
+    "ProfilingSettings",
+    "Send",
+    "Summary",
+    "Work",
+    "accuracy_signature",
+    "config_vectors",
+    "dataset_of",
+    "needs",
+    "neutralised",
+    "offers",
+    "operator_profile",
+    "operator_signature",
+    "relative_half_width",
+    "versions",
+]

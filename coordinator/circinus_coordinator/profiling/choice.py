@@ -1,0 +1,39 @@
+"""Which device measures what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey
+from circinus_coordinator.profiling.needs import Needs
+from circinus_coordinator.profiling.orders import ProbeDevice
+
+__all__ = ["able", "preferred"]
+
+
+def able(key: Key, devices: Iterable[ProbeDevice], needs: Needs) -> list[ProbeDevice]:
+    """Devices that could measure `key`: those that serve nothing first, then by id."""
+    ordered = sorted(devices, key=lambda d: (d.busy, d.id))
+    if isinstance(key, OperatorKey):
+        return [
+            d
+            for d in ordered
+            if d.device_class == key.device_class and d.offers(key.implementation)
+        ]
+    if isinstance(key, LinkKey):
+        way = needs.links.get(key)
+        return [d for d in ordered if way is not None and d.id == way[0]]
+    work = needs.work.get(key.pipeline)
+    if work is None:
+        return []
+    used = {spec.implementation for spec in work.pipeline.operators.values()}
+    return [d for d in ordered if all(d.offers(name) for name in used)]
+
+
+def preferred(key: Key, devices: Iterable[ProbeDevice], needs: Needs) -> list[ProbeDevice]:
+    """Those worth waiting for: accuracy is scored on the outermost tier's largest machines."""
+    found = able(key, devices, needs)
+    if not found or not isinstance(key, AccuracyKey):
+        return found
+    best = max((d.tier, d.cores) for d in found)
+    return [d for d in found if (d.tier, d.cores) == best]

@@ -1,0 +1,340 @@
+"""Who measures what next: needs, devices and samples in, commands out.
+
+One probe at a time on a device, one device per class, free ones first; links before operators
+before accuracy, because the first are short and the last is long. A target is stopped as soon
+as its mean is known precisely enough. A probe whose device went away, or got a new session,
+is forgotten and what it lacked is given out again: its samples so far are kept. What fails
+`attempts` times is given up for that incarnation of the device, with its cause; queries do not
+wait for it and the planner does not see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from circinus.messages import CancelProbe, CommandResult, ProbeSamples
+from circinus_coordinator.profiling.choice import able, preferred
+from circinus_coordinator.profiling.commands import (
+    accuracy_command,
+    link_command,
+    operator_command,
+)
+from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey
+from circinus_coordinator.profiling.needs import Needs
+from circinus_coordinator.profiling.orders import (
+    DeviceProgress,
+    Instruction,
+    Keep,
+    ProbeCommand,
+    ProbeDevice,
+    Send,
+)
+from circinus_coordinator.profiling.settings import ProfilingSettings
+from circinus_coordinator.profiling.summary import Summary
+
+__all__ = ["Profiler"]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Probe:
+    request_id: str
+    device: ProbeDevice
+    keys: list[Key]
+    text: str
+    deadline: float
+    closed: set[int] = field(default_factory=set)
+    ends: frozenset[str] = frozenset()
+
+
+class Profiler:
+    """The state machine; time comes with the events, in seconds.
+
+    Args:
+        prefix: Makes request ids unique among all runs of all coordinators.
+    """
+
+    def __init__(self, settings: ProfilingSettings, *, prefix: str) -> None:
+        self._settings = settings
+        self._prefix = prefix
+        self._count = 0
+        self._needs = Needs()
+        self._devices: dict[str, ProbeDevice] = {}
+        self._known: dict[Key, Summary] = {}
+        self._probes: dict[str, _Probe] = {}
+        self._shown: dict[Key, str] = {}  # the device a target was last given to
+
+    def restore(self, rows: Mapping[Key, Summary]) -> None:
+        """What an earlier run kept."""
+        self._known.update(rows)
+
+    # ---- what there is ----------------------------------------------------------------------
+
+    def summary(self, key: Key) -> Summary | None:
+        """A target that is done and has a result."""
+        found = self._known.get(key)
+        return found if found and found.done and found.cause is None else None
+
+    def missing(self, query: str) -> set[Key]:
+        """What a query still waits for."""
+        wanted = self._needs.by_query.get(query, frozenset())
+        return {key for key in wanted if not self._done(key)}
+
+    @property
+    def needs(self) -> Needs:
+        """What is wanted now."""
+        return self._needs
+
+    def results(self) -> dict[Key, Summary]:
+        """All that is done, given up included."""
+        return {key: summary for key, summary in self._known.items() if summary.done}
+
+    def progress(self) -> tuple[int, int, list[DeviceProgress]]:
+        """Targets done, targets known to be needed, and the same by device."""
+        done: dict[str, int] = {}
+        total: dict[str, int] = {}
+        for key in self._needs.keys:
+            device = self._shown.get(key) or self._likely(key) or "-"
+            total[device] = total.get(device, 0) + 1
+            done[device] = done.get(device, 0) + self._done(key)
+        running = {probe.device.id: probe.text for probe in self._probes.values()}
+        rows = [
+            DeviceProgress(
+                device=device,
+                done=done.get(device, 0),
+                total=total.get(device, 0),
+                running=running.get(device),
+            )
+            for device in sorted({*total, *running})
+        ]
+        return sum(done.values()), sum(total.values()), rows
+
+    # ---- events -----------------------------------------------------------------------------
+
+    def on_needs(self, needs: Needs, now: float) -> list[Instruction]:
+        """Queries, pipelines or the fleet changed."""
+        self._needs = needs
+        wanted = set(needs.keys)
+        orders: list[Instruction] = []
+        for probe in list(self._probes.values()):
+            open_keys = [key for i, key in enumerate(probe.keys) if i not in probe.closed]
+            if not wanted.intersection(open_keys):
+                orders.append(self._cancel(probe))
+                del self._probes[probe.request_id]
+        return orders + self._schedule(now)
+
+    def on_devices(self, devices: Mapping[str, ProbeDevice], now: float) -> list[Instruction]:
+        """Devices came, went, or have a new session."""
+        self._devices = dict(devices)
+        for probe in list(self._probes.values()):
+            present = devices.get(probe.device.id)
+            session = present and (present.boot_id, present.session)
+            if session != (probe.device.boot_id, probe.device.session):
+                del self._probes[probe.request_id]
+        return self._schedule(now)
+
+    def on_samples(self, message: ProbeSamples, now: float) -> list[Instruction]:
+        """Samples came in."""
+        probe = self._probes.get(message.request_id)
+        if (
+            probe is None
+            or probe.device.id != message.device
+            or not 0 <= message.target < len(probe.keys)
+            or message.target in probe.closed
+        ):
+            return []
+        key = probe.keys[message.target]
+        summary = self._known.setdefault(key, Summary())
+        summary.take(message)
+        if message.done:
+            return self._close(probe, message.target, message.cause)
+        if isinstance(key, OperatorKey) and summary.enough(self._settings):
+            kept = self._close(probe, message.target, None)
+            return [*kept, self._cancel(probe, [message.target])]
+        probe.deadline = max(probe.deadline, now + self._settings.answer_s)
+        return []
+
+    def on_result(self, message: CommandResult, now: float) -> list[Instruction]:
+        """A probe is over."""
+        probe = self._probes.get(message.request_id)
+        if probe is None or probe.device.id != message.device:
+            return []
+        return self._end(probe, message.error if not message.ok else None, now)
+
+    def on_tick(self, now: float) -> list[Instruction]:
+        """Time passed."""
+        orders: list[Instruction] = []
+        for probe in list(self._probes.values()):
+            if now >= probe.deadline:
+                orders.append(self._cancel(probe))
+                orders += self._end(probe, "did not answer in time", now)
+        return orders + self._schedule(now)
+
+    # ---- ends -------------------------------------------------------------------------------
+
+    def _end(self, probe: _Probe, error: str | None, now: float) -> list[Instruction]:
+        orders: list[Instruction] = []
+        for target in range(len(probe.keys)):
+            if target not in probe.closed:
+                orders += self._close(probe, target, error or "no samples came")
+        del self._probes[probe.request_id]
+        return orders + self._schedule(now)
+
+    def _close(self, probe: _Probe, target: int, cause: str | None) -> list[Instruction]:
+        """A target gets no more samples from this probe: done, given up, or to be tried again."""
+        probe.closed.add(target)
+        key = probe.keys[target]
+        summary = self._known.setdefault(key, Summary())
+        if summary.usable:
+            summary.done = True
+            summary.cause = None
+        else:
+            summary.attempts += 1
+            summary.cause = cause or "no samples came"
+            summary.boot_id = probe.device.boot_id
+            summary.done = summary.attempts >= self._settings.attempts
+        return [Keep(key=key, summary=summary)] if summary.done else []
+
+    def _cancel(self, probe: _Probe, targets: list[int] | None = None) -> Send:
+        return Send(
+            device=probe.device.id,
+            command=CancelProbe(
+                request_id=self._request_id(),
+                boot_id=probe.device.boot_id,
+                session=probe.device.session,
+                probe=probe.request_id,
+                targets=targets,
+            ),
+        )
+
+    def _done(self, key: Key) -> bool:
+        summary = self._known.get(key)
+        if summary is None or not summary.done:
+            return False
+        return summary.cause is None or not self._worth_another_try(key, summary)
+
+    def _worth_another_try(self, key: Key, summary: Summary) -> bool:
+        """It failed, but all devices that could be asked have been started anew since."""
+        boots = {device.boot_id for device in self._able(key)}
+        return bool(boots) and summary.boot_id not in boots
+
+    # ---- beginnings -------------------------------------------------------------------------
+
+    def _request_id(self) -> str:
+        self._count += 1
+        return f"{self._prefix}-{self._count}"
+
+    def _schedule(self, now: float) -> list[Instruction]:
+        orders: list[Instruction] = []
+        taken = {key for probe in self._probes.values() for key in probe.keys}
+        missing = [key for key in self._needs.keys if key not in taken and not self._done(key)]
+        for key in missing:
+            summary = self._known.get(key)
+            if summary is not None and summary.done:
+                self._known[key] = Summary()  # given up once; worth another try
+        links = [key for key in missing if isinstance(key, LinkKey)]
+        operators = [key for key in missing if isinstance(key, OperatorKey)]
+        accuracy = [key for key in missing if isinstance(key, AccuracyKey)]
+        orders += self._links(links, now)
+        orders += self._operators(operators, now)
+        orders += self._accuracy(accuracy, now)
+        return orders
+
+    def _links(self, missing: list[LinkKey], now: float) -> list[Send]:
+        orders = []
+        for key in missing:
+            caller, peer = self._needs.links[key]
+            if {caller, peer.device} <= self._free():
+                device = self._devices[caller]
+                command = link_command(self._request_id(), device, peer)
+                text = f"link to {peer.device}"
+                ends = frozenset({peer.device})
+                orders.append(self._start(device, [key], command, text, now, ends))
+        return orders
+
+    def _operators(self, missing: list[OperatorKey], now: float) -> list[Send]:
+        orders = []
+        for device_class in sorted({key.device_class for key in missing}):
+            if any(_measures_class(probe, device_class) for probe in self._probes.values()):
+                continue
+            mine = [key for key in missing if key.device_class == device_class]
+            device = self._pick(self._able(mine[0]))
+            if device is None:
+                continue
+            pipeline = mine[0].pipeline
+            chunk = [
+                key
+                for key in mine
+                if key.pipeline == pipeline and device.offers(key.implementation)
+            ][: self._settings.operator_chunk]
+            work = self._needs.work[pipeline]
+            command = operator_command(self._request_id(), device, work, chunk, self._settings)
+            orders.append(self._start(device, chunk, command, f"{pipeline}: operators", now))
+        return orders
+
+    def _accuracy(self, missing: list[AccuracyKey], now: float) -> list[Send]:
+        orders = []
+        for pipeline in sorted({key.pipeline for key in missing}):
+            if any(_scores(probe, pipeline) for probe in self._probes.values()):
+                continue
+            mine = [key for key in missing if key.pipeline == pipeline]
+            device = self._pick(preferred(mine[0], self._devices.values(), self._needs))
+            if device is None:
+                continue
+            chunk = mine[: self._settings.accuracy_chunk]
+            work = self._needs.work[pipeline]
+            command = accuracy_command(self._request_id(), device, work, chunk, self._settings)
+            orders.append(self._start(device, chunk, command, f"{pipeline}: accuracy", now))
+        return orders
+
+    def _start(
+        self,
+        device: ProbeDevice,
+        keys: Sequence[Key],
+        command: ProbeCommand,
+        text: str,
+        now: float,
+        ends: frozenset[str] = frozenset(),
+    ) -> Send:
+        self._probes[command.request_id] = _Probe(
+            request_id=command.request_id,
+            device=device,
+            keys=list(keys),
+            text=text,
+            deadline=now + command.budget_s + self._settings.answer_s,
+            ends=ends,
+        )
+        for key in keys:
+            self._shown[key] = device.id
+        return Send(device=device.id, command=command, text=text)
+
+    # ---- devices ----------------------------------------------------------------------------
+
+    def _free(self) -> set[str]:
+        limit = self._settings.max_parallel
+        if limit is not None and len(self._probes) >= limit:
+            return set()
+        taken = {probe.device.id for probe in self._probes.values()}
+        taken.update(end for probe in self._probes.values() for end in probe.ends)
+        return set(self._devices) - taken
+
+    def _pick(self, candidates: list[ProbeDevice]) -> ProbeDevice | None:
+        free = self._free()
+        return next((device for device in candidates if device.id in free), None)
+
+    def _able(self, key: Key) -> list[ProbeDevice]:
+        return able(key, self._devices.values(), self._needs)
+
+    def _likely(self, key: Key) -> str | None:
+        found = preferred(key, self._devices.values(), self._needs)
+        return found[0].id if found else None
+
+
+def _measures_class(probe: _Probe, device_class: str) -> bool:
+    key = probe.keys[0]
+    return isinstance(key, OperatorKey) and key.device_class == device_class
+
+
+def _scores(probe: _Probe, pipeline: str) -> bool:
+    key = probe.keys[0]
+    return isinstance(key, AccuracyKey) and key.pipeline == pipeline
