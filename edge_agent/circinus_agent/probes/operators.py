@@ -211,7 +211,8 @@ class OperatorProbe:
     ) -> None:
         """Take samples until there are enough, or nobody wants or pays for more."""
         command, stream = self._command, self.streams[position]
-        warm_up, failed, start = WARM_UP_BATCHES, 0, 0
+        warm_up, start = WARM_UP_BATCHES, 0
+        failures: list[str] = []  # in a row
         while stream.count < command.max_samples:
             if part.left_s <= 0 and stream.count >= command.min_samples:
                 stream.close("budget used up")
@@ -221,11 +222,11 @@ class OperatorProbe:
             result = await raced(worker.call(batch), self._control, [position], self._budget.left_s)
             failure = next((item.failure for item in result.items if item.failure), None)
             if failure is not None:
-                failed += 1
-                if failed >= MAX_FAILED_BATCHES:
-                    raise ProbeFailed(str(failure))
+                failures.append(str(failure))
+                if len(failures) >= MAX_FAILED_BATCHES:
+                    raise ProbeFailed(failures[0])  # later ones may only say that it is down
                 continue
-            failed = 0
+            failures.clear()
             if warm_up > 0:
                 warm_up = 0 if result.service_ms >= SLOW_WARM_UP_S * 1e3 else warm_up - 1
                 continue
