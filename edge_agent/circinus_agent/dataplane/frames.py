@@ -59,7 +59,8 @@ class Frame(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         request: Counts the lead's requests (work, done, pull) or echoes (echo, reply).
         producer: Step whose output the payload is; empty for a source's input.
         steps: work: steps that take it; pull: the source operator to feed.
-        remaining_ms: What was left of the deadline (or of the default) when it was sent.
+        budget_ms, remaining_ms: The request's deadline (or the default) counted from its start,
+            and what was left of it when the frame was sent.
         want: The lead wants the result's payload in the done frame.
         ok, cause: done: how it ended; a cause is ``kind: detail``.
     """
@@ -72,6 +73,7 @@ class Frame(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     request: int = 0
     producer: str = ""
     steps: tuple[str, ...] = ()
+    budget_ms: float = 0.0
     remaining_ms: float = 0.0
     want: bool = False
     ok: bool = True

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
+from circinus import codec
 from circinus.messages import (
     InstanceReport,
     InstanceSpec,
@@ -14,35 +18,34 @@ from circinus.messages import (
     RouteTelemetry,
 )
 from circinus_agent.dataplane.frames import Frame
-from circinus_agent.runtime.outcome import Outcome, ResultEvent
+from circinus_agent.runtime.folder import Input
+from circinus_agent.runtime.outcome import Failure, Outcome, ResultEvent, WorkerFailed
+from circinus_agent.runtime.plan import Plan
+from circinus_agent.runtime.pool import Pool
+from circinus_agent.runtime.router import Router
+from circinus_agent.runtime.scoring import Scorer
 from circinus_agent.runtime.settings import RuntimeSettings
+from circinus_agent.runtime.sinks import Sinks
+from circinus_agent.runtime.sources import Sources
+from circinus_agent.runtime.table import RouteTable
+from circinus_agent.runtime.transport import Transport
 
 __all__ = ["Runtime", "Transport"]
 
+logger = logging.getLogger(__name__)
 
-class Transport(Protocol):
-    """What the runtime needs of the data plane."""
-
-    def send(self, device: str, frame: Frame) -> bool:
-        """Queue a frame for `device`; False where it is not connected or too far behind."""
-        ...
-
-    def rtt_ms(self, device: str) -> float | None:
-        """Round-trip time to `device`, if known."""
-        ...
-
-    def transit_ms(self, device: str, size_bytes: int) -> float:
-        """Best guess of what a frame from or to `device` takes."""
-        ...
+TICK_S = 1.0
+DRAIN_POLL_S = 0.1
 
 
 class Runtime:
-    """Runs instances and routes requests through them.
+    """Runs instances and routes requests through them. Made and used in the event loop.
 
     Args:
         transport: The data plane (`DataPlane`); give it this runtime by `attach`.
-        resolve: Turns a folder reference (a path or ``sha256:...``) into a folder.
-        publish: Publishes a small result of a query whose sink is MQTT.
+        resolve: Turns a folder reference (a path or ``sha256:...``) into a folder; called in
+            a thread.
+        publish: Publishes a small result of a query whose sink is MQTT: query and JSON.
         on_change: Called with an instance's key after its report has changed.
     """
 
@@ -55,34 +58,84 @@ class Runtime:
         publish: Callable[[str, bytes], None] | None = None,
         on_change: Callable[[str], None] | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._pool = Pool(settings, self._loop, on_change)
+        self._table = RouteTable(settings.device)
+        self._sinks = Sinks(publish)
+        self._sources = Sources(settings.device, resolve, self._emit)
+        self._router = Router(
+            settings.device,
+            self._table,
+            self._pool.stages,
+            transport,
+            self._loop,
+            feed=self._feed,
+            on_result=self._delivered,
+        )
+        self._scorers: dict[str, Scorer | None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refused: Counter[str] = Counter()
+        self._ticker: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    # ---- instances --------------------------------------------------------------------------
 
     async def start_instance(self, spec: InstanceSpec) -> None:
-        """Start an instance; returns when it is ready. A key that runs already is left alone.
+        """Start an instance; returns when it is ready.
+
+        A spec that runs already is left alone; one that differs (in its replicas, say) is
+        replaced without a gap.
 
         Raises:
             WorkerFailed: With the cause, if it could not be started.
         """
-        raise NotImplementedError
+        await self._pool.start(spec)
 
     async def stop_instance(self, key: str) -> None:
         """Stop an instance; what waits for it fails with ``stopped``. Unknown keys are fine."""
-        raise NotImplementedError
+        await self._pool.stop(key)
+
+    def instance_reports(self) -> dict[str, InstanceReport]:
+        """State of every instance."""
+        return self._pool.reports()
+
+    # ---- routes -----------------------------------------------------------------------------
 
     def set_routes(self, routes: Sequence[Route]) -> None:
         """Take these routes and no others, at once; requests of removed ones finish.
 
         Call it from the event loop.
         """
-        raise NotImplementedError
+        self._table.set(routes, self._loop.time())
+        plans = self._table.plans()
+        self._sources.set(plans)
+        for plan in plans:
+            metric = plan.route.input.metric
+            if metric and plan.route.lead == self._settings.device:
+                self._prepare_scorer(metric)
+        self._tick_if_needed()
 
     def drained(self, plans: Iterable[str]) -> bool:
-        """True once removed routes of these plans have nothing under way here any more."""
-        raise NotImplementedError
+        """True once removed routes of these plans have nothing under way here any more.
+
+        Without deadline, other devices than the lead wait for ten seconds of silence.
+        """
+        now = self._loop.time()
+        gone = [plan for name in plans for plan in self._table.removed(name)]
+        return all(self._table.quiet(p, now) and not self._router.busy(p.key) for p in gone)
 
     async def wait_drained(self, plans: Iterable[str], timeout_s: float) -> bool:
         """Wait for `drained`; False where `timeout_s` passed first."""
-        raise NotImplementedError
+        names = list(plans)
+        until = self._loop.time() + timeout_s
+        while not self.drained(names):
+            if self._loop.time() >= until:
+                return False
+            await asyncio.sleep(DRAIN_POLL_S)
+        return True
+
+    # ---- requests ---------------------------------------------------------------------------
 
     async def submit(
         self,
@@ -90,34 +143,177 @@ class Runtime:
         inputs: bytes | Mapping[str, bytes],
         deadline_ms: float | None = None,
     ) -> Outcome:
-        """Run one request of `query` through one of its active routes.
+        """Run one request of `query` through one of its active routes; it never raises.
 
         Args:
             inputs: The payload of the sources on this device, or one per source operator.
             deadline_ms: Overrides the route's.
         """
-        raise NotImplementedError
+        plan = self._table.pick(query, refuse=True)
+        if plan is None:
+            return self._not_admitted(query)
+        if isinstance(inputs, bytes):
+            inputs = {s: inputs for s, d in plan.sources.items() if d == self._settings.device}
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def done(outcome: Outcome) -> None:
+            self._ended(plan, outcome, None)
+            if not answer.done():  # the client may have gone
+                answer.set_result(outcome)
+
+        self._router.start(
+            plan,
+            {name: codec.dumps(data) for name, data in inputs.items()},
+            done,
+            budget_s=None if deadline_ms is None else deadline_ms / 1e3,
+            want=True,
+        )
+        self._tick_if_needed()
+        return await answer
 
     def subscribe(self, query: str, callback: Callable[[ResultEvent], None]) -> Callable[[], None]:
-        """Call `callback` with every result of `query` delivered here; returns how to stop."""
-        raise NotImplementedError
+        """Call `callback` with every result of `query` delivered or led here; returns the stop."""
+        return self._sinks.subscribe(query, callback)
 
-    def instance_reports(self) -> dict[str, InstanceReport]:
-        """State of every instance."""
-        raise NotImplementedError
+    def on_frame(self, device: str, frame: Frame) -> None:
+        """A work, done or pull frame of `device` came in."""
+        self._router.on_frame(device, frame)
+        self._tick_if_needed()
+
+    def on_disconnected(self, device: str) -> None:
+        """The last connection to `device` is gone."""
+        self._router.on_disconnected(device)
+
+    def _not_admitted(self, query: str) -> Outcome:
+        lead = self._table.lead_of(query)
+        if lead is None:
+            failure = Failure("unknown query", f"no plan for {query!r} is here")
+        elif lead != self._settings.device:
+            failure = Failure("unknown query", f"{query!r} starts at device {lead}")
+        else:
+            failure = Failure("not admitted", "its plan leaves no share for this request")
+            self._refused["request not admitted"] += 1
+        return Outcome(query=query, plan="", ok=False, cause=str(failure))
+
+    def _emit(self, query: str) -> None:
+        """An arrival at a folder source led here."""
+        plan = self._table.pick(query, refuse=False)
+        if plan is None:
+            return
+        inputs: dict[str, bytes] = {}
+        label: bytes | None = None
+        for source, device in plan.sources.items():
+            if device == self._settings.device:
+                taken = self._sources.take(query, source)
+                if taken is not None:
+                    inputs[source] = taken.payload
+                    label = label if label is not None else taken.label
+        scoring = label is not None and self._scorer(plan) is not None
+        want = scoring or self._sinks.has_subscribers(query)
+        ended = partial(self._ended, plan, label=label if scoring else None)
+        self._router.start(plan, inputs, ended, want=want)
+
+    def _feed(self, plan: Plan, source: str) -> bytes | None:
+        taken: Input | None = self._sources.take(plan.route.query, source)
+        return taken.payload if taken is not None else None
+
+    def _delivered(self, event: ResultEvent, plan: Plan) -> None:
+        self._sinks.take(event, plan.route.output)
+
+    def _ended(self, plan: Plan, outcome: Outcome, label: bytes | None) -> None:
+        """A request led here has ended."""
+        if not outcome.ok or outcome.payload is None:
+            return
+        if label is not None:
+            self._score(plan, outcome.payload, label)
+        route = plan.route
+        elsewhere = all(plan.steps[s].device != route.lead for s in plan.sinks)
+        if elsewhere and not route.deliver_source and self._sinks.has_subscribers(route.query):
+            event = ResultEvent(
+                query=route.query,
+                plan=route.plan,
+                lead=route.lead,
+                request=0,
+                step=",".join(sorted(plan.sinks)),
+                payload=outcome.payload,
+                elapsed_ms=outcome.latency_ms,
+            )
+            self._sinks.tell(event)
+
+    # ---- scoring ----------------------------------------------------------------------------
+
+    def _scorer(self, plan: Plan) -> Scorer | None:
+        return self._scorers.get(plan.route.input.metric or "")
+
+    def _prepare_scorer(self, metric: str) -> None:
+        if metric not in self._scorers:
+            self._scorers[metric] = None  # until it is ready
+            task = asyncio.create_task(self._start_scorer(metric), name=f"load metric {metric}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _start_scorer(self, metric: str) -> None:
+        scorer = Scorer(metric, self._settings)
+        try:
+            await scorer.start()
+        except WorkerFailed as error:
+            logger.error("outputs are not scored: metric %s: %s", metric, error.cause)
+        except asyncio.CancelledError:
+            await scorer.stop()
+            raise
+        else:
+            self._scorers[metric] = scorer
+
+    def _score(self, plan: Plan, output: bytes, label: bytes) -> None:
+        scorer = self._scorer(plan)
+        counters = self._table.counters(plan)
+
+        def count(score: float) -> None:
+            counters.scored += 1
+            counters.score_sum += score
+
+        if scorer is not None:
+            scorer.score(output, label, count)
+
+    # ---- telemetry --------------------------------------------------------------------------
 
     def route_telemetry(self) -> list[RouteTelemetry]:
         """Counters of every route led here, also of those gone; cumulative."""
-        raise NotImplementedError
+        return self._table.telemetry()
 
     def instance_telemetry(self) -> list[InstanceTelemetry]:
         """Counters of every instance, also of those gone; cumulative."""
-        raise NotImplementedError
+        return self._pool.telemetry()
 
     def dropped(self) -> dict[str, int]:
         """What was dropped, by cause: frames of unknown plans, lines of operators' output."""
-        raise NotImplementedError
+        counts = self._router.dropped + self._sinks.dropped + self._refused
+        lines = self._pool.dropped_lines
+        return {**counts, **({"printed lines": lines} if lines else {})}
+
+    # ---- life -------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Stop sources, instances and sinks."""
-        raise NotImplementedError
+        self._closed = True
+        if self._ticker is not None:
+            self._ticker.cancel()
+        await self._sources.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(s.stop() for s in self._scorers.values() if s is not None))
+        await self._pool.close()
+        await self._sinks.close()
+
+    def _tick_if_needed(self) -> None:
+        """Look after waiting requests, while there may be any."""
+        if self._ticker is None and not self._closed:
+            self._ticker = self._loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        self._router.expire()
+        if self._table.plans() or self._router.under_way:
+            self._tick_if_needed()
