@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
-import shutil
-import socket
 import uuid
-from collections.abc import Callable, Coroutine
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
-import psutil
 
 from circinus import codec
 from circinus.errors import InvalidInput
@@ -42,6 +36,14 @@ from circinus_agent.config import AUTO, AgentConfig
 from circinus_agent.daemon.broker import make_link
 from circinus_agent.daemon.effects import Effects
 from circinus_agent.daemon.inbox import Inbox
+from circinus_agent.daemon.process import (
+    address_towards,
+    emptied,
+    end_children,
+    ended,
+    first,
+    within,
+)
 from circinus_agent.daemon.tasks import Tasks
 from circinus_agent.dataplane import DataPlane
 from circinus_agent.probes import ProbeEnvironment, ProbeManager
@@ -55,8 +57,6 @@ __all__ = ["Agent"]
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-# A batch under way may end; what does not end by then is killed.
-SHUTDOWN_S = 8.0
 MAX_HANG_S = 60.0
 
 
@@ -75,7 +75,7 @@ class Agent:
         self._artifacts = ArtifactCache(
             folder.folder / "artifacts", int(config.cache_quota_mb * 1e6)
         )
-        self._scratch = _emptied(folder.folder / "scratch")
+        self._scratch = emptied(folder.folder / "scratch")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`; leaves no process and no port behind.
@@ -101,8 +101,8 @@ class Agent:
             await self._serve(stop, tasks, plane, hardware, software)
         finally:
             await tasks.close()
-            await _within(plane.close(), "data plane")
-            _end_children()
+            await within(plane.close(), "data plane")
+            end_children()
 
     async def _serve(
         self,
@@ -177,13 +177,13 @@ class Agent:
             plane.port,
         )
         try:
-            await _first(stop.wait(), tasks.failed())
+            await first(stop.wait(), tasks.failed())
         finally:
-            await _within(_ended(probing), "probe")
-            await _within(self._link.close(), "broker")
+            await within(ended(probing), "probe")
+            await within(self._link.close(), "broker")
             await tasks.close()
-            await _within(runtime.close(), "runtime")
-            await _within(effects.close(), "artifacts")
+            await within(runtime.close(), "runtime")
+            await within(effects.close(), "artifacts")
 
     # ---- parts ------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class Agent:
             return endpoint
         host = self._config.data_plane.host
         if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - asked for by the user
-            host = _address_towards(self._config.broker.host, self._config.broker.port)
+            host = address_towards(self._config.broker.host, self._config.broker.port)
         return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
 
     # ---- publishing -------------------------------------------------------------------------
@@ -284,55 +284,3 @@ async def _tick(effects: Effects) -> None:
     while True:
         await asyncio.sleep(TICK_S)
         effects.tell(e.Tick(now=effects.clock()))
-
-
-async def _first(*waits: Coroutine[Any, Any, object]) -> None:
-    """Wait for the first; raise what it raised."""
-    running = [asyncio.create_task(wait, name="wait") for wait in waits]
-    try:
-        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _within(work: Coroutine[Any, Any, object], what: str) -> None:
-    """A step of the shutdown; none may hold up the others."""
-    try:
-        await asyncio.wait_for(work, SHUTDOWN_S)
-    except asyncio.TimeoutError:
-        logger.warning("%s did not end within %.0f s", what, SHUTDOWN_S)
-
-
-async def _ended(task: asyncio.Task[Any]) -> None:
-    """Cancel and wait for the end."""
-    task.cancel()
-    await asyncio.wait({task})
-
-
-def _end_children() -> None:
-    """Whatever still runs was started here and must not outlive the agent."""
-    for child in psutil.Process().children(recursive=True):
-        logger.warning("process %d had to be killed", child.pid)
-        with contextlib.suppress(psutil.Error):
-            child.kill()
-
-
-def _emptied(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _address_towards(host: str, port: int) -> str:
-    """This machine's address on the way to `host`; nothing is sent."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return "127.0.0.1"

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from circinus.messages import Desired, InstanceSpec, Peer, body_hash
+from circinus.messages import Desired, InstanceSpec, Peer
 from circinus_agent.reconciler import events as e
+from circinus_agent.reconciler.documents import out_of_order, problem_of
 from circinus_agent.reconciler.model import (
     FAILED,
     READY,
@@ -102,7 +103,7 @@ class Reconciler:
         model.device, model.boot_id = event.device, event.boot_id
         stored: list[Desired | None] = []
         for document in (event.stored.desired, event.stored.good):
-            problem = document and self._problem(document)
+            problem = document and problem_of(document, self.model.device)
             if problem:
                 model.refused = f"stored document: {problem}"
             stored.append(None if problem else document)
@@ -113,33 +114,16 @@ class Reconciler:
     def _receive(self, desired: Desired, out: list[e.Instruction]) -> None:
         model = self.model
         newest = model.incoming or model.target
-        problem = self._problem(desired)
+        problem = problem_of(desired, model.device)
         if not problem and newest and newest.store == desired.store:
             if same_document(newest, desired):
                 return  # retained topics come again at every connection
-            if desired.version < newest.version:
-                problem = f"version {desired.version} is older than {newest.version}"
-            elif desired.version == newest.version:
-                problem = f"version {desired.version} was given out with another content before"
+            problem = out_of_order(desired, newest)
         if problem:
             model.refused = problem
             return
         model.incoming = desired
         out.append(e.Persist(stored=e.Stored(desired=desired, good=model.base), awaits=desired))
-
-    def _problem(self, desired: Desired) -> str | None:
-        """Why a document must not be applied here; None where it may."""
-        if desired.device != self.model.device:
-            return f"it is for {desired.device}, this is {self.model.device}"
-        if desired.version < 1:
-            return f"version {desired.version} is below 1"
-        if body_hash(desired.body) != desired.hash:
-            return f"the hash of version {desired.version} does not match its content"
-        keys = {spec.key for spec in desired.body.instances}
-        missing = sorted(local_keys(desired.device, desired.body.routes) - keys)
-        if missing:
-            return f"a route of version {desired.version} needs {missing[0]}, which is not in it"
-        return None
 
     def _accept(self, desired: Desired) -> None:
         """`desired` is on disk: it is what counts from now on."""

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from circinus.messages import Desired, DesiredBody, InstanceReport, InstanceSpec, Peer, Reported, Route
+from circinus.messages import (
+    Desired,
+    DesiredBody,
+    InstanceReport,
+    InstanceSpec,
+    Peer,
+    Reported,
+    Route,
+)
 
 __all__ = ["Draining", "Fetch", "Model", "Slot", "local_keys", "same_document"]
 
