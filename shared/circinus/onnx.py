@@ -51,7 +51,12 @@ class OnnxOperator(Operator):
     post = Knob("")
     threads = Knob(0, affects_accuracy=False)
 
-    def setup(self, config: Mapping[str, KnobValue]) -> None:
+    def setup(self, config: Mapping[str, KnobValue]) -> None:  # noqa: ARG002 - read as knobs
+        """Open the session and resolve the hooks.
+
+        Raises:
+            InvalidInput: If the model, a hook or onnxruntime is not there.
+        """
         if not self.model:
             raise InvalidInput(
                 "operator OnnxOperator needs a model",
@@ -70,12 +75,13 @@ class OnnxOperator(Operator):
         self._fixed_batch = first if isinstance(first, int) and first > 0 else None
 
     def process(self, batch: Sequence[Any]) -> Sequence[Any]:
+        """Run the model on each input; one that a hook rejects fails its own request only."""
         results: list[Any] = [None] * len(batch)
         groups: dict[tuple[Any, ...], list[tuple[int, Tensors]]] = {}
         for index, value in enumerate(batch):
             try:
                 tensors = self._tensors(value)
-            except Exception as error:  # the hook's or the value's fault: this request alone
+            except Exception as error:  # noqa: BLE001 - fails this request alone
                 results[index] = error
                 continue
             shapes = tuple(tensors[name].shape for name in self._names)
@@ -83,7 +89,12 @@ class OnnxOperator(Operator):
         for group in groups.values():
             size = self._fixed_batch or len(group)
             for start in range(0, len(group), size):
-                self._run(group[start : start + size], results)
+                part = group[start : start + size]
+                try:
+                    self._run(part, results)
+                except Exception as error:  # noqa: BLE001 - a shape the model refuses: these alone
+                    for index, _ in part:
+                        results[index] = error
         return results
 
     def _run(self, group: list[tuple[int, Tensors]], results: list[Any]) -> None:
@@ -100,7 +111,7 @@ class OnnxOperator(Operator):
             value = values[0] if len(values) == 1 else dict(zip(self._outputs, values, strict=True))
             try:
                 results[index] = self._post(value) if self._post else value
-            except Exception as error:  # the hook's fault: this request alone
+            except Exception as error:  # noqa: BLE001 - fails this request alone
                 results[index] = error
 
     def _tensors(self, value: Any) -> Tensors:

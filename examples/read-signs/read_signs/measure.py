@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgspec
 import numpy as np
-from circinus.operator import Context, KnobValue, Operator, knobs_of
 
+from circinus.operator import Context, KnobValue, Operator, knobs_of
 from read_signs.generate import JPEG_QUALITY, pages
 from read_signs.images import encode
 from read_signs.metric import sign_score
@@ -31,7 +31,11 @@ from read_signs.operators import Decode, Detect, Match, Orient, Recognise
 __all__ = ["PIPELINE", "Measured", "measure"]
 
 PIPELINE: dict[str, type[Operator]] = {
-    "decode": Decode, "detect": Detect, "orient": Orient, "recognise": Recognise, "match": Match,
+    "decode": Decode,
+    "detect": Detect,
+    "orient": Orient,
+    "recognise": Recognise,
+    "match": Match,
 }
 Config = dict[str, KnobValue]
 
@@ -63,15 +67,22 @@ def measure(count: int, seed: int, context: Context) -> Measured:
 
 
 def _branch(
-    steps: Sequence[str], inputs: Sequence[Any], labels: Sequence[Any], before: dict[str, Config],
-    before_ms: float, best: bool, context: Context, result: Measured,
+    steps: Sequence[str],
+    inputs: Sequence[Any],
+    labels: Sequence[Any],
+    before: dict[str, Config],
+    before_ms: float,
+    best: bool,
+    context: Context,
+    result: Measured,
 ) -> None:
     """Run each config of the first of `steps` on `inputs`, and all that follows on its outputs."""
     name, *rest = steps
     for number, config in enumerate(_configs(PIPELINE[name])):
         accurate = not any(
             config[k] != knob.default
-            for k, knob in knobs_of(PIPELINE[name]).items() if not knob.affects_accuracy
+            for k, knob in knobs_of(PIPELINE[name]).items()
+            if not knob.affects_accuracy
         )
         if not (accurate or best):
             continue  # same outputs as with the default, and its time is taken elsewhere
@@ -83,9 +94,7 @@ def _branch(
             continue
         vector, total_ms = {**before, name: config}, before_ms + float(np.mean(times))
         if rest:
-            _branch(
-                rest, outputs, labels, vector, total_ms, best and number == 0, context, result
-            )
+            _branch(rest, outputs, labels, vector, total_ms, best and number == 0, context, result)
         else:
             scores = [sign_score(o, wanted) for o, wanted in zip(outputs, labels, strict=True)]
             result.vectors.append(
@@ -122,7 +131,7 @@ def _row(name: str, config: Config, outputs: Sequence[Any], times: list[float]) 
         "mean_ms": float(np.mean(times)),
         "p50_ms": float(np.percentile(times, 50)),
         "p95_ms": float(np.percentile(times, 95)),
-        "output_bytes": round(float(np.mean([len(msgpack.packb(o)) for o in outputs]))),
+        "output_bytes": round(float(np.mean([len(msgspec.msgpack.encode(o)) for o in outputs]))),
     }
 
 
@@ -158,7 +167,8 @@ def _distance(row: dict[str, Any]) -> int:
     """In how many knobs a config vector differs from the defaults."""
     return sum(
         value != knobs_of(PIPELINE[name])[knob].default
-        for name, config in row["config"].items() for knob, value in config.items()
+        for name, config in row["config"].items()
+        for knob, value in config.items()
     )
 
 
@@ -172,8 +182,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="pictures")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "read-signs",
-                        help="folder for quantised models")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "read-signs",
+        help="folder for quantised models",
+    )
     parser.add_argument("--json", type=Path, help="also write everything here")
     options = parser.parse_args()
     context = Context(threads=options.threads, cache_dir=str(options.cache))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
+
 from circinus.errors import InvalidInput
 from circinus.onnx import find_model, open_session
 from circinus.operator import Context
@@ -70,5 +70,5 @@ def quantised(
             with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
                 made = Path(scratch) / "int8.onnx"
                 (make or quantise)(name, source, made)
-                os.replace(made, target)
+                made.replace(target)
     return target

@@ -13,9 +13,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from circinus.operator import Knob, KnobValue, Operator
 from numpy.typing import NDArray
 
+from circinus.operator import Knob, KnobValue, Operator
 from read_signs.detection import boxes_from, detector_input
 from read_signs.images import LINE_HEIGHT, Image, crop, encode, open_image, shrink
 from read_signs.models import load_model
@@ -54,7 +54,7 @@ class Detect(Operator):
 
     CROP_QUALITY = 85  # a crop is 1-3 KB; lower qualities cost the recogniser accuracy
 
-    def setup(self, config: Mapping[str, KnobValue]) -> None:
+    def setup(self, config: Mapping[str, KnobValue]) -> None:  # noqa: ARG002
         self._model = load_model("detect", self.precision, self.context)
         self._input = self._model.get_inputs()[0].name
         self._find(np.zeros((self.side * 3 // 4, self.side, 3), np.uint8))
@@ -88,7 +88,7 @@ class Orient(Operator):
     CERTAIN = 0.9  # turning an upright line is worse than leaving a doubtful one
     UPSIDE_DOWN = 1
 
-    def setup(self, config: Mapping[str, KnobValue]) -> None:
+    def setup(self, config: Mapping[str, KnobValue]) -> None:  # noqa: ARG002
         if not self.enabled:
             return
         self._model = load_model("orient", "fp32", self.context)
@@ -98,9 +98,7 @@ class Orient(Operator):
     def process(self, batch: Sequence[dict[str, Any]]) -> Sequence[Any]:
         if not self.enabled or not batch:
             return list(batch)
-        lines = np.stack(
-            [line_input(open_image(item["jpeg"]), width=self.WIDTH) for item in batch]
-        )
+        lines = np.stack([line_input(open_image(item["jpeg"]), width=self.WIDTH) for item in batch])
         chances = self._model.run(None, {self._input: lines})[0][:, self.UPSIDE_DOWN]
         return [
             {**item, "turned": bool(chance > self.CERTAIN)}
@@ -114,7 +112,7 @@ class Recognise(Operator):
     precision = Knob("fp32", "int8")
     batch = Knob(1, 4, affects_accuracy=False)
 
-    def setup(self, config: Mapping[str, KnobValue]) -> None:
+    def setup(self, config: Mapping[str, KnobValue]) -> None:  # noqa: ARG002
         self._model = load_model("recognise", self.precision, self.context)
         self._input = self._model.get_inputs()[0].name
         metadata = self._model.get_modelmeta().custom_metadata_map

@@ -51,10 +51,15 @@ def quantise(name: str, source: Path, target: Path) -> None:
         onnx.save(model, newer)
         quant_pre_process(str(newer), str(ready), skip_symbolic_shape=True)
         quantize_static(
-            str(ready), str(target), _Samples(name, model.graph.input[0].name),
-            quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv", "MatMul"],
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            per_channel=True, reduce_range=True,
+            str(ready),
+            str(target),
+            _Samples(name, model.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "MatMul"],
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
         )
 
 

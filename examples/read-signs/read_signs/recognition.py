@@ -40,9 +40,7 @@ def alphabet_of(characters: str) -> list[str]:
     return ["", *characters.removesuffix("\n").split("\n"), " "]
 
 
-def read_ctc(
-    probability: NDArray[np.float32], alphabet: Sequence[str]
-) -> list[tuple[str, float]]:
+def read_ctc(probability: NDArray[np.float32], alphabet: Sequence[str]) -> list[tuple[str, float]]:
     """Greedy CTC decoding: repeats merged, blanks dropped.
 
     Args:

@@ -49,7 +49,5 @@ def edit_distance(a: str, b: str) -> int:
     for i, char_a in enumerate(a, start=1):
         corner, row[0] = row[0], i
         for j, char_b in enumerate(b, start=1):
-            corner, row[j] = row[j], min(
-                row[j] + 1, row[j - 1] + 1, corner + (char_a != char_b)
-            )
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (char_a != char_b))
     return row[-1]
