@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 import psutil
 
 from circinus.messages import InstanceReport, InstanceSpec
-from circinus_agent.runtime.backoff import Backoff
+from circinus_agent.dataplane.backoff import Backoff
 from circinus_agent.runtime.outcome import Failure, WorkerFailed
 from circinus_agent.runtime.replica import Replica
 from circinus_agent.runtime.results import BatchResult, ItemResult, Payload, failed_batch

@@ -25,7 +25,7 @@ from circinus_agent.runtime.pool import Pool
 from circinus_agent.runtime.router import Router
 from circinus_agent.runtime.scoring import Scorer
 from circinus_agent.runtime.settings import RuntimeSettings
-from circinus_agent.runtime.sinks import Sinks
+from circinus_agent.runtime.sinks import Sinks, event_json
 from circinus_agent.runtime.sources import Sources
 from circinus_agent.runtime.table import RouteTable
 from circinus_agent.runtime.transport import Transport
@@ -174,6 +174,10 @@ class Runtime:
     def subscribe(self, query: str, callback: Callable[[ResultEvent], None]) -> Callable[[], None]:
         """Call `callback` with every result of `query` delivered or led here; returns the stop."""
         return self._sinks.subscribe(query, callback)
+
+    def subscribe_json(self, query: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
+        """As `subscribe`, with each result as one line of JSON."""
+        return self._sinks.subscribe(query, lambda event: callback(event_json(event)))
 
     def on_frame(self, device: str, frame: Frame) -> None:
         """A work, done or pull frame of `device` came in."""
