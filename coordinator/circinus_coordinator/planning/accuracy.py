@@ -8,7 +8,8 @@ node, and labels at one node may be compared with one another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,28 +20,37 @@ from circinus.scenario import Scenario
 
 __all__ = ["AccuracyTable", "Automaton", "anything", "recognise"]
 
+Key = frozenset[tuple[str, Config]]
 Vector = tuple[int, ...]
 IntArray = npt.NDArray[np.int64]
 
 
 class AccuracyTable:
-    """The measured accuracies of one pipeline."""
+    """The measured accuracies of one pipeline.
+
+    A row holds for every value of a neutral knob, unless the very vector has its own row.
+    """
 
     def __init__(self, scenario: Scenario, pipeline: str) -> None:
-        self._rows = {row.key: row.mean for row in scenario.accuracy if row.pipeline == pipeline}
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        self._operators = scenario.pipelines[pipeline].operators
+        self._exact: dict[Key, float] = {}
+        self._alike: dict[Key, float] = {}
+        self._neutral = any(spec.neutral_knobs for spec in self._operators.values())
+        for row in scenario.accuracy:
+            if row.pipeline == pipeline:
+                self._exact[row.key] = row.mean
+                self._alike.setdefault(self._essence(row.key), row.mean)
 
     def of(self, configs: Mapping[str, Config]) -> float | None:
         """Accuracy under the config vector, None where it was not measured."""
-        return self._rows.get(
-            frozenset((name, config) for name, config in configs.items() if len(config))
-        )
+        key = frozenset((name, config) for name, config in configs.items() if len(config))
+        if key in self._exact or not self._neutral:
+            return self._exact.get(key)
+        return self._alike.get(self._essence(key))
 
     def levels(self) -> list[float]:
         """The distinct accuracies that occur, best first."""
-        return sorted(set(self._rows.values()), reverse=True)
+        return sorted(set(self._exact.values()), reverse=True)
 
     def vectors(
         self, floor: float, order: Sequence[str], ids: Sequence[Mapping[Config, int]]
@@ -52,18 +62,50 @@ class AccuracyTable:
             order: All operators of the pipeline.
             ids: For each operator, the id of each config it may take.
         """
-        found = []
+        found: dict[Vector, None] = {}
+        for key, mean in self._exact.items():
+            if mean >= floor and (vector := _vector(dict(key), order, ids)) is not None:
+                found[vector] = None
+        if self._neutral:
+            for key, mean in self._alike.items():
+                if mean >= floor:
+                    found.update(dict.fromkeys(self._variants(dict(key), order, ids)))
+        return list(found)
+
+    def _essence(self, key: Key) -> Key:
+        """The vector without its neutral knobs."""
+        return frozenset(
+            (name, core) for name, config in key if len(core := self._core(name, config)))
+
+    def _core(self, name: str, config: Config) -> Config:
+        neutral = self._operators[name].neutral_knobs
+        return Config({k: v for k, v in config.items() if k not in neutral})
+
+    def _variants(
+        self, cores: Mapping[str, Config], order: Sequence[str],
+        ids: Sequence[Mapping[Config, int]],
+    ) -> Iterator[Vector]:
+        """Every vector with these cores that has no row of its own."""
         empty = Config()
-        for key, mean in self._rows.items():
-            if mean < floor:
-                continue
-            configs = dict(key)
-            if not configs.keys() <= set(order):
-                continue
-            vector = [ids[i].get(configs.get(name, empty)) for i, name in enumerate(order)]
-            if None not in vector:
-                found.append(tuple(v for v in vector if v is not None))
-        return found
+        fitting = [
+            [config for config in known if self._core(name, config) == cores.get(name, empty)]
+            for name, known in zip(order, ids, strict=True)
+        ]
+        for configs in itertools.product(*fitting):
+            named = zip(order, configs, strict=True)
+            if frozenset((n, c) for n, c in named if len(c)) not in self._exact:
+                yield tuple(known[c] for known, c in zip(ids, configs, strict=True))
+
+
+def _vector(
+    configs: Mapping[str, Config], order: Sequence[str], ids: Sequence[Mapping[Config, int]]
+) -> Vector | None:
+    if not configs.keys() <= set(order):
+        return None
+    empty = Config()
+    vector = [known.get(configs.get(n, empty)) for n, known in zip(order, ids, strict=True)]
+    found = tuple(v for v in vector if v is not None)
+    return found if len(found) == len(order) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,9 @@ def _tail(
 
 
 def _moving(hops: Hops, size: FloatArray, of_time: bool) -> FloatArray:
-    with np.errstate(invalid="ignore"):
-        rate = hops.ms_per_byte if of_time else hops.usd_per_byte
-        moving = np.where(size > 0, np.where(np.isfinite(size), size, 0.0) * rate, 0.0)
+    # Slots without an option have an infinite size: whatever stands for it is never used.
+    something = np.isfinite(size) & (size > 0)
+    rate = hops.ms_per_byte if of_time else hops.usd_per_byte
+    moving = np.where(something, np.where(something, size, 1.0) * rate, 0.0)
     return np.asarray(hops.base_ms + moving if of_time else
                       np.where(np.isfinite(hops.base_ms), moving, np.inf))

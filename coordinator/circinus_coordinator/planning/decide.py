@@ -71,7 +71,7 @@ def decision_of(
         planner=planner, seed=seed, goodput_rps=goodput, bound_rps=bound_rps,
         certified=True, deployment=judged.deployment,
         open_devices=tuple(judged.ledger.devices()),
-        seconds={**timing, "total": math.fsum(timing.values())},
+        seconds=timing,
         assignments=tuple(assignments), rejected=tuple(rejected),
     )
 

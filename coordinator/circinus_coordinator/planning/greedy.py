@@ -215,8 +215,10 @@ def _density(solo: Alone, empty: Ledger) -> float:
 
 
 def _priced_density(solo: Alone, prices: Mapping[Resource, float], density: float) -> float:
-    if solo.best is None:
+    """Worth for what the query's own best plan would pay, with a little of `density`."""
+    if solo.best is None or density <= 0:
         return 0.0
+    weight = solo.query.weight
     priced = math.fsum(
         prices.get(resource, 0.0) * amount for resource, amount in solo.best.use.linear.items())
-    return solo.query.weight / (priced + solo.query.weight / max(density, 1e-12) * 1e-3)
+    return weight / (priced + weight / density * 1e-3)
