@@ -200,6 +200,8 @@ async def bench(folder: Path, broker: Any) -> AsyncIterator[Bench]:
     made.agent.start()
     try:
         await made.coordinator.until("status", lambda s: s.online)
+        # Birth comes before the subscription; what follows it tells that commands are heard.
+        await made.coordinator.until("capabilities")
         yield made
     finally:
         await made.coordinator.link.close(flush_s=0.1)

@@ -208,8 +208,7 @@ def test_a_probe_of_this_session_is_carried_out_and_of_another_ignored(
         assert (result.request_id, result.ok) == (f"r-{status.session}", True)
         samples = [ms for s in made.coordinator.heard["probe"] for ms in s.latency_ms]
         assert len(samples) == 5
-        telemetry = await made.coordinator.until("telemetry", lambda t: bool(t.dropped))
-        assert telemetry.dropped["stale command"] == 1
+        assert "stale command" in made.agent.log
 
     play(script)
 

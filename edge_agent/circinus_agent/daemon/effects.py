@@ -33,7 +33,7 @@ class Serving(Protocol):
     """What is used of `circinus_agent.runtime.Runtime`."""
 
     async def start_instance(self, spec: InstanceSpec) -> None:
-        """Returns when ready; raises WorkerFailed."""
+        """Returns when ready; replaces one of another spec without a gap; raises WorkerFailed."""
         ...
 
     async def stop_instance(self, key: str) -> None:
@@ -90,7 +90,6 @@ class Effects:
         self.clock = clock
         self._events: asyncio.Queue[e.AnyEvent] = asyncio.Queue()
         self._work: dict[str, asyncio.Task[Any]] = {}  # the last order for each instance
-        self._specs: dict[str, InstanceSpec] = {}  # what runs
         self._plans: frozenset[str] = frozenset()
         self._session: aiohttp.ClientSession | None = None
 
@@ -219,9 +218,6 @@ class Effects:
     async def _start(self, spec: InstanceSpec, previous: asyncio.Task[Any] | None) -> None:
         if previous is not None:
             await asyncio.wait({previous})
-        if self._specs.get(spec.key, spec) != spec:
-            await self._runtime.stop_instance(spec.key)  # another number of replicas
-            self._specs.pop(spec.key, None)
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
                 await self._runtime.start_instance(spec)
@@ -232,7 +228,6 @@ class Effects:
                     return
                 await asyncio.sleep(random.uniform(0, START_RETRY_S * 2**attempt))
             else:
-                self._specs[spec.key] = spec
                 self.tell(e.InstanceReady(now=self.clock(), key=spec.key))
                 return
 
@@ -240,7 +235,6 @@ class Effects:
         if previous is not None:
             previous.cancel()
             await asyncio.wait({previous})
-        self._specs.pop(key, None)
         await self._runtime.stop_instance(key)
         self.tell(e.InstanceStopped(now=self.clock(), key=key))
 
