@@ -182,13 +182,14 @@ class AccuracyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRow:
-    """A measured link between two devices."""
+    """A measured link between two devices; `cause` says why it could not be."""
 
     between: tuple[str, str]
-    rtt_ms: float
-    bandwidth_mbps: float
+    rtt_ms: float | None
+    bandwidth_mbps: float | None
     samples: int
     emulated: bool
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

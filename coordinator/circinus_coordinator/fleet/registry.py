@@ -187,8 +187,9 @@ class Registry:
 
     def link(self, *, up: bool, now: float) -> None:
         """The coordinator's own connection came or went: silence meanwhile means nothing."""
+        back = up and not self._connected
         self._connected = up
-        if up:
+        if back:
             for device, state in self._devices.items():
                 if state.online:
                     self._devices[device] = replace(state, heard_s=now)

@@ -160,6 +160,10 @@ class Store:
         rows = self._select(schema.artifacts, ArtifactRecord, where)
         return rows[0] if rows else None
 
+    def artifact_rows(self) -> list[ArtifactRecord]:
+        """All files."""
+        return self._select(schema.artifacts, ArtifactRecord)
+
     def events(self, *, after: int = 0, limit: int = 1000) -> list[EventRecord]:
         """The log from `after` (exclusive) on, oldest first."""
         return self._select(schema.events, EventRecord, schema.events.c.seq > after, limit=limit)

@@ -1,0 +1,203 @@
+"""The scenario as the registry, the measurements and the queries give it.
+
+Everything stands in one canonical order, and the planner is given what is read back from the
+written document: an export is what the live planner saw, to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from circinus.errors import InvalidInput
+from circinus.fleet import Device
+from circinus.messages import Capabilities, Peer
+from circinus.pipeline import Pipeline
+from circinus.profile import AccuracyProfile, OperatorProfile
+from circinus.query import Query
+from circinus.scenario import Scenario
+from circinus_coordinator.daemon.records import accuracy_of, link_of
+from circinus_coordinator.fleet import DeviceState, MeasuredLink, dialler, link_rows, probe_pairs
+from circinus_coordinator.planning import candidate_placements
+from circinus_coordinator.profiling import (
+    AccuracyKey,
+    Key,
+    LinkKey,
+    OperatorKey,
+    ProbeDevice,
+    Summary,
+    config_vectors,
+    neutralised,
+    operator_profile,
+)
+
+__all__ = [
+    "build_scenario",
+    "fleet_devices",
+    "link_ways",
+    "placements",
+    "probe_devices",
+    "sources_missing",
+    "why_not_plannable",
+]
+
+
+def why_not_plannable(capabilities: Capabilities | None, fleet: Scenario) -> str | None:
+    """Why nothing can be placed on a device; None where it can."""
+    if capabilities is None:
+        return "has not reported its capabilities"
+    if capabilities.device_class not in fleet.device_classes:
+        return f"device class {capabilities.device_class!r} is not in the fleet file"
+    if capabilities.tier not in fleet.tiers:
+        return f"tier {capabilities.tier!r} is not in the fleet file"
+    if capabilities.device in fleet.tiers:
+        return "has the name of a tier"
+    return None
+
+
+def fleet_devices(present: Iterable[DeviceState], fleet: Scenario) -> list[Device]:
+    """Devices that plans may use, by id; uplink caps come from the fleet file."""
+    found = []
+    for state in present:
+        capabilities = state.capabilities
+        if capabilities is None or why_not_plannable(capabilities, fleet):
+            continue
+        row = fleet.device.get(state.id)
+        found.append(
+            Device(
+                id=state.id,
+                device_class=capabilities.device_class,
+                tier=capabilities.tier,
+                uplink_mbps=row.uplink_mbps if row else None,
+            )
+        )
+    return sorted(found, key=lambda device: device.id)
+
+
+def sources_missing(query: Query, devices: Iterable[Device]) -> list[str]:
+    """Source devices of a query that are not there."""
+    return sorted(set(query.source.values()) - {device.id for device in devices})
+
+
+def build_scenario(
+    *,
+    fleet: Scenario,
+    devices: list[Device],
+    pipelines: Mapping[str, Pipeline],
+    queries: Iterable[Query],
+    needed: Mapping[str, Iterable[Key]],
+    measured: Mapping[Key, Summary],
+) -> Scenario:
+    """What is to be planned.
+
+    Args:
+        needed: By query, the keys whose rows it may use.
+        measured: All that is done; given up targets have no row.
+    """
+    chosen = sorted(queries, key=lambda query: query.id)
+    used = sorted({query.pipeline for query in chosen})
+    keys = {key for query in chosen for key in needed.get(query.id, ())}
+    sound = {key: s for key in keys if (s := measured.get(key)) and s.cause is None and s.usable}
+    return Scenario(
+        tiers=fleet.tiers,
+        device_classes=dict(sorted(fleet.device_classes.items())),
+        devices=tuple(devices),
+        links=link_rows(fleet.links, _links(measured), devices, fleet.tiers),
+        pipelines={name: pipelines[name] for name in used},
+        profiles=_profiles(sound),
+        accuracy=tuple(row for name in used for row in _accuracy(pipelines[name], sound)),
+        queries=tuple(chosen),
+        max_utilisation=fleet.max_utilisation,
+        queueing=fleet.queueing,
+    )
+
+
+def _links(measured: Mapping[Key, Summary]) -> list[MeasuredLink]:
+    found = []
+    for key, summary in measured.items():
+        if isinstance(key, LinkKey) and summary.cause is None and summary.usable:
+            rtt_ms, bandwidth_mbps = link_of(summary)
+            found.append(
+                MeasuredLink(between=(key.a, key.b), rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps)
+            )
+    return found
+
+
+def _profiles(sound: Mapping[Key, Summary]) -> tuple[OperatorProfile, ...]:
+    rows = [operator_profile(k, s) for k, s in sound.items() if isinstance(k, OperatorKey)]
+    rows.sort(key=lambda row: (row.qualified, row.device_class, row.batch, str(row.config)))
+    return tuple(rows)
+
+
+def _accuracy(pipeline: Pipeline, sound: Mapping[Key, Summary]) -> list[AccuracyProfile]:
+    """A row for every vector, also for those that differ from a measured one in neutral knobs."""
+    means = {
+        key.config: (accuracy_of(summary), len(summary.scores))
+        for key, summary in sound.items()
+        if isinstance(key, AccuracyKey) and key.pipeline == pipeline.name
+    }
+    if not means:
+        return []
+    rows = []
+    for vector in config_vectors(pipeline):
+        mean, samples = means.get(neutralised(pipeline, vector), (None, 0))
+        if mean is not None:
+            rows.append(
+                AccuracyProfile(
+                    pipeline=pipeline.name, config=dict(vector), mean=mean, samples=samples
+                )
+            )
+    return rows
+
+
+def placements(
+    *,
+    fleet: Scenario,
+    devices: list[Device],
+    pipelines: Mapping[str, Pipeline],
+    queries: Iterable[Query],
+) -> dict[str, list[tuple[str, str]]]:
+    """By query, the (operator, device) pairs that could be chosen once they are measured."""
+    able = [query for query in queries if not sources_missing(query, devices)]
+    try:
+        scenario = build_scenario(
+            fleet=fleet, devices=devices, pipelines=pipelines, queries=able, needed={}, measured={}
+        )
+    except InvalidInput:
+        # The fleet file no longer has a tier that a pipeline names: nothing can be placed.
+        return {}
+    return {query.id: candidate_placements(scenario, query) for query in scenario.queries}
+
+
+def link_ways(
+    devices: list[Device], fleet: Scenario, known: Mapping[str, Capabilities]
+) -> dict[LinkKey, tuple[str, Peer]]:
+    """Pairs that could be connected, with who dials whom."""
+    found = {}
+    rows = link_rows(fleet.links, (), devices, fleet.tiers)
+    for a, b in probe_pairs(devices, rows):
+        way = dialler(a, b, known, fleet.tier_index)
+        if way is not None:
+            found[LinkKey(a=a, b=b)] = way
+    return found
+
+
+def probe_devices(
+    states: Iterable[DeviceState], fleet: Scenario, busy: set[str]
+) -> dict[str, ProbeDevice]:
+    """Devices that probes can be sent to now."""
+    found = {}
+    for state in states:
+        capabilities = state.capabilities
+        if not state.online or capabilities is None or why_not_plannable(capabilities, fleet):
+            continue
+        found[state.id] = ProbeDevice(
+            id=state.id,
+            boot_id=state.boot_id,
+            session=state.session,
+            device_class=capabilities.device_class,
+            tier=fleet.tier_index[capabilities.tier],
+            cores=capabilities.cores,
+            busy=state.id in busy,
+            operators=frozenset(operator.name for operator in capabilities.operators),
+        )
+    return found

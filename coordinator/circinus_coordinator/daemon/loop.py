@@ -1,0 +1,180 @@
+"""Carries out what the core wants, one event after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from circinus.errors import CircinusError
+from circinus_coordinator.daemon.changes import Changes
+from circinus_coordinator.daemon.core import Core
+from circinus_coordinator.daemon.effects import Effects, Message, Note
+from circinus_coordinator.daemon.planner import PlannerPool
+from circinus_coordinator.daemon.views import Change
+from circinus_coordinator.store import EventRecord, Record, Store
+
+__all__ = ["EventLoop"]
+
+TICK_S = 0.2
+# Events that wait are taken together, so that they share one transaction.
+_TOGETHER = 200
+_QUEUE = 10_000
+_STORE_DEADLINE_S = 60.0
+
+Event = Callable[[float], Effects]
+
+
+@dataclass(slots=True)
+class _Item:
+    event: Event
+    done: asyncio.Future[None] | None = None
+
+
+class EventLoop:
+    """The only place where the core is changed.
+
+    Args:
+        publish: Hands a message to the MQTT link, which keeps it until it is acknowledged.
+        connected: Whether there is a broker.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        store: Store,
+        planner: PlannerPool,
+        changes: Changes,
+        *,
+        publish: Callable[[Message], None],
+        connected: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._core = core
+        self._store = store
+        self._planner = planner
+        self._changes = changes
+        self._publish = publish
+        self._connected = connected
+        self._clock = clock
+        self._items: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
+        self._planning: asyncio.Task[None] | None = None
+
+    async def put(self, event: Event) -> None:
+        """Have an event taken in; returns before it is."""
+        await self._items.put(_Item(event))
+
+    def put_soon(self, event: Event) -> None:
+        """The same from where nothing can be awaited."""
+        self._items.put_nowait(_Item(event))
+
+    async def do(self, event: Event) -> None:
+        """Have an event taken in and everything that follows on disk.
+
+        Raises:
+            CircinusError: What the core says to it.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._items.put(_Item(event, done))
+        await done
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        last_tick = self._clock()
+        await self._perform(self._core.resume(last_tick))
+        try:
+            while True:
+                items = await self._next()
+                now = self._clock()
+                effects = Effects()
+                finished = [item for item in items if self._take(item, effects, now)]
+                if now - last_tick >= TICK_S:
+                    last_tick = now
+                    effects.add(self._core.on_tick(now, connected=self._connected()))
+                await self._perform(effects)
+                for item in finished:
+                    if item.done is not None and not item.done.done():
+                        item.done.set_result(None)
+                self._plan(now)
+        finally:
+            await self._stop_planning()
+            self._refuse_waiting()
+
+    async def _next(self) -> list[_Item]:
+        try:
+            items = [await asyncio.wait_for(self._items.get(), TICK_S)]
+        except asyncio.TimeoutError:
+            return []
+        while not self._items.empty() and len(items) < _TOGETHER:
+            items.append(self._items.get_nowait())
+        return items
+
+    @staticmethod
+    def _take(item: _Item, effects: Effects, now: float) -> bool:
+        """True if the core accepted it."""
+        try:
+            effects.add(item.event(now))
+        except CircinusError as error:
+            if item.done is None:
+                raise
+            if not item.done.done():
+                item.done.set_exception(error)
+            return False
+        return True
+
+    async def _perform(self, effects: Effects) -> None:
+        """Records first: what was promised to a device must be found after a crash."""
+        changes = [self._change(note) for note in effects.notes]
+        log: list[Record] = [
+            EventRecord(
+                seq=c.seq, time_s=c.time_s, kind=c.kind, subject=c.subject, text=c.text, data=c.data
+            )
+            for c in changes
+        ]
+        if effects.records or log:
+            writing = asyncio.to_thread(self._store.write, [*effects.records, *log])
+            await asyncio.wait_for(writing, _STORE_DEADLINE_S)
+        for message in effects.messages:
+            self._publish(message)
+        for change in changes:
+            self._changes.publish(change)
+
+    def _change(self, note: Note) -> Change:
+        return Change(
+            seq=self._store.next_seq(),
+            time_s=time.time(),
+            kind=note.kind,
+            subject=note.subject,
+            text=note.text,
+            data=dict(note.data),
+        )
+
+    def _plan(self, now: float) -> None:
+        """Start planning where it is due and none runs."""
+        if self._planning is not None:
+            if not self._planning.done():
+                return
+            self._planning.result()  # a bug in the planner is nothing to go on with
+            self._planning = None
+        scenario = self._core.to_plan(now)
+        if scenario is not None:
+            self._planning = asyncio.create_task(self._answer(scenario), name="planning")
+
+    async def _answer(self, scenario: bytes) -> None:
+        decision = await self._planner.plan(scenario, self._core.settings.seed)
+        await self.put(lambda now: self._core.on_planned(scenario, decision, now))
+
+    async def _stop_planning(self) -> None:
+        if self._planning is not None:
+            self._planning.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._planning
+
+    def _refuse_waiting(self) -> None:
+        while not self._items.empty():
+            item = self._items.get_nowait()
+            if item.done is not None and not item.done.done():
+                item.done.cancel()
