@@ -26,9 +26,13 @@ def row_for(
 ) -> OperatorProfile | None:
     kind = scenario.device[device].device_class
     fitting = [
-        row for row in scenario.profiles
-        if row.operator == operator and row.device_class == kind and row.config == config
-        and row.batch == batch and row.pipeline in (None, pipeline)
+        row
+        for row in scenario.profiles
+        if row.operator == operator
+        and row.device_class == kind
+        and row.config == config
+        and row.batch == batch
+        and row.pipeline in (None, pipeline)
     ]
     qualified = [row for row in fitting if row.pipeline == pipeline]
     return (qualified or fitting or [None])[-1]
@@ -47,8 +51,9 @@ def accuracy_of(scenario: Scenario, pipeline: Pipeline, plan: Mapping[str, Step]
     return found
 
 
-def moves(scenario: Scenario, query: Query, plan: Mapping[str, Step]) -> Iterator[
-        tuple[str | None, str | None, str, str, float]]:
+def moves(
+    scenario: Scenario, query: Query, plan: Mapping[str, Step]
+) -> Iterator[tuple[str | None, str | None, str, str, float]]:
     """(producer, consumer, from device, to device, bytes) of each hop, staying included."""
     pipeline = scenario.pipelines[query.pipeline]
     needed = {need for spec in pipeline.operators.values() for need in spec.needs}
@@ -109,8 +114,12 @@ def hop_ms(scenario: Scenario, a: str, b: str, size: float) -> float:
     return link.rtt_ms / 2 + (size * 8 / (link.bandwidth_mbps * 1e6) * 1e3 if size else 0.0)
 
 
-def latency(scenario: Scenario, query: Query, plan: Mapping[str, Step], variance: Mapping[
-        str, float] | None = None) -> tuple[float, float]:
+def latency(
+    scenario: Scenario,
+    query: Query,
+    plan: Mapping[str, Step],
+    variance: Mapping[str, float] | None = None,
+) -> tuple[float, float]:
     """(mean, variance) of the unloaded latency; `variance` per operator, zero without."""
     pipeline = scenario.pipelines[query.pipeline]
     done: dict[str, tuple[float, float]] = {}
@@ -120,15 +129,22 @@ def latency(scenario: Scenario, query: Query, plan: Mapping[str, Step], variance
         for producer, consumer, a, b, size in moves(scenario, query, plan):
             if consumer == name:
                 before = done[producer] if producer else (0.0, 0.0)
-                ready = (max(ready[0], before[0] + hop_ms(scenario, a, b, size)),
-                         max(ready[1], before[1]))
+                ready = (
+                    max(ready[0], before[0] + hop_ms(scenario, a, b, size)),
+                    max(ready[1], before[1]),
+                )
         mean = _row(scenario, pipeline, name, plan).latency_ms.mean
         done[name] = (ready[0] + mean, ready[1] + (variance or {}).get(name, 0.0))
-    back = {p: hop_ms(scenario, a, b, size)
-            for p, c, a, b, size in moves(scenario, query, plan) if c is None}
+    back = {
+        p: hop_ms(scenario, a, b, size)
+        for p, c, a, b, size in moves(scenario, query, plan)
+        if c is None
+    }
     for name in pipeline.sinks:
-        result = (max(result[0], done[name][0] + back.get(name, 0.0)),
-                  max(result[1], done[name][1]))
+        result = (
+            max(result[0], done[name][0] + back.get(name, 0.0)),
+            max(result[1], done[name][1]),
+        )
     return result
 
 
@@ -224,7 +240,8 @@ def violations(scenario: Scenario, decision: Decision) -> list[str]:
         for kind, usd in costs(scenario, query, plan).items():
             hourly[kind] += usd * rate * 3600
     hourly["machines"] = sum(
-        scenario.class_of(d).price_usd_hour for d in opened
+        scenario.class_of(d).price_usd_hour
+        for d in opened
         if scenario.class_of(d).billing is Billing.MACHINE
     )
     for kind, usd in hourly.items():
@@ -238,14 +255,18 @@ def violations(scenario: Scenario, decision: Decision) -> list[str]:
         wrong.append(f"goodput {goodput} above the bound {decision.bound_rps}")
     wrong += [f"{q}: shares sum to {s}" for q, s in shares.items() if s > 1 + EPS]
     turned = {r.query for r in decision.rejected}
-    wrong += [f"{q}: neither served nor rejected" for q in queries
-              if shares[q] < 1 - EPS and q not in turned]
+    wrong += [
+        f"{q}: neither served nor rejected"
+        for q in queries
+        if shares[q] < 1 - EPS and q not in turned
+    ]
     wrong += [f"{q}: served and rejected" for q in turned if shares[q] >= 1 - EPS / 10]
     return wrong + _capacities(scenario, use, memory, busy, stateful)
 
 
-def _promises(scenario: Scenario, query: Query, plan: Mapping[str, Step], estimate: object) -> list[
-        str]:
+def _promises(
+    scenario: Scenario, query: Query, plan: Mapping[str, Step], estimate: object
+) -> list[str]:
     wrong = []
     slo, pipeline = query.slo, scenario.pipelines[query.pipeline]
     ms, usd = estimate.latency_ms, estimate.cost_usd_per_1000  # type: ignore[attr-defined]
@@ -254,8 +275,9 @@ def _promises(scenario: Scenario, query: Query, plan: Mapping[str, Step], estima
         wrong.append(f"{query.id}: accuracy promised is not the measured one")
     if slo.accuracy is not None and (known is None or known < slo.accuracy):
         wrong.append(f"{query.id}: accuracy {known}")
-    if not math.isclose(usd, sum(costs(scenario, query, plan).values()) * 1e3, rel_tol=EPS,
-                        abs_tol=1e-12):
+    if not math.isclose(
+        usd, sum(costs(scenario, query, plan).values()) * 1e3, rel_tol=EPS, abs_tol=1e-12
+    ):
         wrong.append(f"{query.id}: cost {usd}")
     if slo.cost_usd_per_1000 is not None and usd > slo.cost_usd_per_1000:
         wrong.append(f"{query.id}: cost {usd} above its limit")
@@ -264,17 +286,18 @@ def _promises(scenario: Scenario, query: Query, plan: Mapping[str, Step], estima
     unloaded = latency(scenario, query, plan)[0]
     if ms < unloaded * (1 - EPS):
         wrong.append(f"{query.id}: promises {ms} ms, the mean alone is {unloaded}")
-    deterministic = all(
-        _row(scenario, pipeline, n, plan).latency_ms.deterministic for n in plan)
+    deterministic = all(_row(scenario, pipeline, n, plan).latency_ms.deterministic for n in plan)
     if not scenario.queueing and deterministic and not math.isclose(ms, unloaded, rel_tol=EPS):
         wrong.append(f"{query.id}: promises {ms} ms, it takes {unloaded}")
     return wrong
 
 
 def _capacities(
-    scenario: Scenario, use: Mapping[tuple[str, ...], float],
+    scenario: Scenario,
+    use: Mapping[tuple[str, ...], float],
     memory: Mapping[tuple[object, ...], tuple[float, int]],
-    busy: Mapping[tuple[object, ...], float], stateful: set[tuple[object, ...]],
+    busy: Mapping[tuple[object, ...], float],
+    stateful: set[tuple[object, ...]],
 ) -> list[str]:
     wrong = []
     top = scenario.max_utilisation

@@ -42,8 +42,11 @@ def _brute(scenario: Scenario, index: int = 0) -> tuple[float, float] | None:
         spread = {
             name: service_variance(row.latency_ms, slo.percentile)
             for name, step in steps.items()
-            if (row := checker.row_for(
-                scenario, pipeline.name, name, step.device, step.config, step.batch))
+            if (
+                row := checker.row_for(
+                    scenario, pipeline.name, name, step.device, step.config, step.batch
+                )
+            )
         }
         ms = percentile_ms(*checker.latency(scenario, query, steps, spread), slo.percentile)
         if slo.latency_ms is not None and ms > slo.latency_ms * (1 + 1e-12):
@@ -103,8 +106,7 @@ def test_a_looser_objective_never_makes_the_optimum_worse(
         return
     looser = limit / factor if name == "accuracy" else limit * factor
     slo = dataclasses.replace(query.slo, **{name: looser})
-    relaxed = dataclasses.replace(
-        scenario, queries=(dataclasses.replace(query, slo=slo),))
+    relaxed = dataclasses.replace(scenario, queries=(dataclasses.replace(query, slo=slo),))
     before, after = _programme(scenario, Aim.VALUE), _programme(relaxed, Aim.VALUE)
     if before is not None:
         assert after is not None
@@ -170,6 +172,5 @@ def test_the_latency_relaxation_is_exact(seed: int) -> None:
         more = float((rejection.relaxation or "").split()[1])
         for extra, served in ((more, True), (more * 0.99, False)):
             slo = dataclasses.replace(query.slo, latency_ms=query.slo.latency_ms + extra)
-            relaxed = dataclasses.replace(
-                scenario, queries=(dataclasses.replace(query, slo=slo),))
+            relaxed = dataclasses.replace(scenario, queries=(dataclasses.replace(query, slo=slo),))
             assert (_programme(relaxed, Aim.VALUE) is not None) == served

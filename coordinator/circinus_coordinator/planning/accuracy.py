@@ -75,14 +75,17 @@ class AccuracyTable:
     def _essence(self, key: Key) -> Key:
         """The vector without its neutral knobs."""
         return frozenset(
-            (name, core) for name, config in key if len(core := self._core(name, config)))
+            (name, core) for name, config in key if len(core := self._core(name, config))
+        )
 
     def _core(self, name: str, config: Config) -> Config:
         neutral = self._operators[name].neutral_knobs
         return Config({k: v for k, v in config.items() if k not in neutral})
 
     def _variants(
-        self, cores: Mapping[str, Config], order: Sequence[str],
+        self,
+        cores: Mapping[str, Config],
+        order: Sequence[str],
         ids: Sequence[Mapping[Config, int]],
     ) -> Iterator[Vector]:
         """Every vector with these cores that has no row of its own."""

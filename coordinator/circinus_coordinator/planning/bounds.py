@@ -49,13 +49,18 @@ def remainder(programme: Programme, choices: Sequence[Choice]) -> Remainder:
         head_usd[k] = _least(programme, choices, k, choices[k].usd, tail_usd[k])
         later += float(choices[k].usd[choices[k].allowed].min())
     return Remainder(
-        head_ms=tuple(head_ms), tail_ms=tuple(tail_ms),
-        head_usd=tuple(head_usd), tail_usd=tuple(tail_usd),
+        head_ms=tuple(head_ms),
+        tail_ms=tuple(tail_ms),
+        head_usd=tuple(head_usd),
+        tail_usd=tuple(tail_usd),
     )
 
 
 def _least(
-    programme: Programme, choices: Sequence[Choice], k: int, amount: FloatArray,
+    programme: Programme,
+    choices: Sequence[Choice],
+    k: int,
+    amount: FloatArray,
     beyond: FloatArray | None = None,
 ) -> FloatArray:
     """Least `amount` over the allowed options of each slot, plus `beyond`; inf without any."""
@@ -66,8 +71,12 @@ def _least(
 
 
 def _tail(
-    programme: Programme, size: FloatArray, heads: Sequence[FloatArray],
-    consumers: Sequence[int], *, of_time: bool,
+    programme: Programme,
+    size: FloatArray,
+    heads: Sequence[FloatArray],
+    consumers: Sequence[int],
+    *,
+    of_time: bool,
 ) -> FloatArray:
     if not consumers:
         exits = programme.exits
@@ -82,5 +91,6 @@ def _moving(hops: Hops, size: FloatArray, of_time: bool) -> FloatArray:
     something = np.isfinite(size) & (size > 0)
     rate = hops.ms_per_byte if of_time else hops.usd_per_byte
     moving = np.where(something, np.where(something, size, 1.0) * rate, 0.0)
-    return np.asarray(hops.base_ms + moving if of_time else
-                      np.where(np.isfinite(hops.base_ms), moving, np.inf))
+    return np.asarray(
+        hops.base_ms + moving if of_time else np.where(np.isfinite(hops.base_ms), moving, np.inf)
+    )

@@ -78,8 +78,12 @@ def candidate_placements(scenario: Scenario, query: Query) -> list[tuple[str, st
         for name in order:
             for need in pipeline.operators[name].needs:
                 changed |= _prune_edge(scenario, pipeline, allowed, need, name)
-    return [(name, device.id) for name in order for device in scenario.devices
-            if device.id in allowed[name]]
+    return [
+        (name, device.id)
+        for name in order
+        for device in scenario.devices
+        if device.id in allowed[name]
+    ]
 
 
 def permitted(scenario: Scenario, query: Query, devices: Mapping[str, str]) -> bool:
@@ -92,15 +96,20 @@ def permitted(scenario: Scenario, query: Query, devices: Mapping[str, str]) -> b
     allowed = allowed_devices(scenario, query)
     return all(devices[name] in allowed[name] for name in devices) and all(
         edge_allowed(scenario, pipeline, devices[need], devices[name])
-        for name, spec in pipeline.operators.items() for need in spec.needs
+        for name, spec in pipeline.operators.items()
+        for need in spec.needs
     )
 
 
 def _prune_edge(
     scenario: Scenario, pipeline: Pipeline, allowed: Mapping[str, set[str]], need: str, name: str
 ) -> bool:
-    pairs = [(a, b) for a in allowed[need] for b in allowed[name]
-             if edge_allowed(scenario, pipeline, a, b)]
+    pairs = [
+        (a, b)
+        for a in allowed[need]
+        for b in allowed[name]
+        if edge_allowed(scenario, pipeline, a, b)
+    ]
     before = len(allowed[need]), len(allowed[name])
     allowed[need].intersection_update(a for a, _ in pairs)
     allowed[name].intersection_update(b for _, b in pairs)
@@ -124,8 +133,11 @@ def allowed_devices(scenario: Scenario, query: Query) -> dict[str, set[str]]:
                 scenario, pipeline, query.source[name], device.id
             ):
                 continue
-            if (pipeline.deliver is Deliver.SOURCE and name in pipeline.sinks
-                    and scenario.network.between(device.id, home) is None):
+            if (
+                pipeline.deliver is Deliver.SOURCE
+                and name in pipeline.sinks
+                and scenario.network.between(device.id, home) is None
+            ):
                 continue
             found.add(device.id)
         allowed[name] = found

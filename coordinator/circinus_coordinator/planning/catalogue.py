@@ -131,9 +131,7 @@ class Programme:
     @cached_property
     def is_chain(self) -> bool:
         """True where each operator feeds just the next one."""
-        return all(
-            step.needs == ((k - 1,) if k else ()) for k, step in enumerate(self.steps)
-        )
+        return all(step.needs == ((k - 1,) if k else ()) for k, step in enumerate(self.steps))
 
 
 class Catalogue:
@@ -142,9 +140,11 @@ class Catalogue:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.profiles = ProfileIndex(scenario)
-        self.resources = tuple(dict.fromkeys(
-            [CORES, *(a for c in scenario.device_classes.values() for a in c.accelerators)]
-        ))
+        self.resources = tuple(
+            dict.fromkeys(
+                [CORES, *(a for c in scenario.device_classes.values() for a in c.accelerators)]
+            )
+        )
         self._tables: dict[str, AccuracyTable] = {}
         self._programmes: dict[tuple[object, ...], Programme] = {}
         tiers = set(scenario.tiers)
@@ -156,9 +156,7 @@ class Catalogue:
             self._tables[pipeline] = AccuracyTable(self.scenario, pipeline)
         return self._tables[pipeline]
 
-    def programme(
-        self, query: Query, *, slots: int = 1, floor: float | None = None
-    ) -> Programme:
+    def programme(self, query: Query, *, slots: int = 1, floor: float | None = None) -> Programme:
         """The compiled query.
 
         Args:
@@ -167,8 +165,13 @@ class Catalogue:
             floor: Accuracy floor in place of the SLO's; negative for none.
         """
         wanted = query.slo.accuracy if floor is None else (floor if floor >= 0 else None)
-        key = (query.pipeline, tuple(sorted(query.source.items())), wanted,
-               query.slo.percentile, slots)
+        key = (
+            query.pipeline,
+            tuple(sorted(query.source.items())),
+            wanted,
+            query.slo.percentile,
+            slots,
+        )
         if key not in self._programmes:
             self._programmes[key] = self._compile(query, slots, wanted)
         found = self._programmes[key]
@@ -182,17 +185,26 @@ class Catalogue:
         devices = tuple(member for _, member in bound)
         order = planning_order(pipeline)
         position = {name: k for k, name in enumerate(order)}
-        steps = tuple(self._options(query, name, devices, allowed[name], position)
-                      for name in order)
+        steps = tuple(
+            self._options(query, name, devices, allowed[name], position) for name in order
+        )
         entry = {
-            k: (self._hops(pipeline, [query.source[name]], devices, row=True),
-                pipeline.input_bytes[name])
-            for k, name in enumerate(order) if name in pipeline.sources
+            k: (
+                self._hops(pipeline, [query.source[name]], devices, row=True),
+                pipeline.input_bytes[name],
+            )
+            for k, name in enumerate(order)
+            if name in pipeline.sources
         }
         home = query.source[pipeline.sources[0]]
         return Programme(
-            scenario=scenario, query=query, pipeline=pipeline,
-            groups=tuple(group for group, _ in bound), devices=devices, order=order, steps=steps,
+            scenario=scenario,
+            query=query,
+            pipeline=pipeline,
+            groups=tuple(group for group, _ in bound),
+            devices=devices,
+            order=order,
+            steps=steps,
             last_use=tuple(
                 max((position[c] for c in pipeline.consumers(name)), default=k)
                 for k, name in enumerate(order)
@@ -200,7 +212,8 @@ class Catalogue:
             hops=self._hops(pipeline, devices, devices),
             entry=entry,
             exits=self._hops(pipeline, [home], devices, row=True, free=True)
-            if pipeline.deliver is Deliver.SOURCE else None,
+            if pipeline.deliver is Deliver.SOURCE
+            else None,
             automaton=self._automaton(pipeline, order, steps, floor),
             resources=self.resources,
         )
@@ -212,13 +225,21 @@ class Catalogue:
             if device.id not in devices:
                 continue
             apart = device.id in self._special or device.id in query.source.values()
-            key = (device.tier, device.device_class, device.uplink_mbps,
-                   device.id if apart else None)
+            key = (
+                device.tier,
+                device.device_class,
+                device.uplink_mbps,
+                device.id if apart else None,
+            )
             groups.setdefault(key, []).append(device.id)
         return [tuple(group) for group in groups.values()]
 
     def _options(
-        self, query: Query, name: str, devices: Sequence[str], allowed: set[str],
+        self,
+        query: Query,
+        name: str,
+        devices: Sequence[str],
+        allowed: set[str],
         position: Mapping[str, int],
     ) -> StepOptions:
         spec = self.scenario.pipelines[query.pipeline].operators[name]
@@ -226,40 +247,56 @@ class Catalogue:
         for slot, device in enumerate(devices):
             if device in allowed:
                 kind = self.scenario.class_of(device)
-                rows += [(slot, row)
-                         for row in self.profiles.rows(query.pipeline, spec, kind.name)
-                         if row.memory_mb <= kind.memory_mb and all(
-                             seconds <= 0 or kind.resources[resource] > 0
-                             for resource, seconds in row.compute_s.items())]
+                rows += [
+                    (slot, row)
+                    for row in self.profiles.rows(query.pipeline, spec, kind.name)
+                    if row.memory_mb <= kind.memory_mb
+                    and all(
+                        seconds <= 0 or kind.resources[resource] > 0
+                        for resource, seconds in row.compute_s.items()
+                    )
+                ]
         ids: dict[Config, int] = {}
         for _, row in rows:
             ids.setdefault(row.config, len(ids))
         return StepOptions(
-            name=name, needs=tuple(position[need] for need in spec.needs),
+            name=name,
+            needs=tuple(position[need] for need in spec.needs),
             rows=tuple(row for _, row in rows),
             slot=np.array([slot for slot, _ in rows], dtype=np.int64),
             config=np.array([ids[row.config] for _, row in rows], dtype=np.int64),
             configs=tuple(ids),
             mean=_column(row.latency_ms.mean for _, row in rows),
             variance=_column(
-                service_variance(row.latency_ms, query.slo.percentile) for _, row in rows),
+                service_variance(row.latency_ms, query.slo.percentile) for _, row in rows
+            ),
             station_variance=_column(
-                service_variance(row.latency_ms, STATION_PERCENTILE) for _, row in rows),
+                service_variance(row.latency_ms, STATION_PERCENTILE) for _, row in rows
+            ),
             size=_column(row.output_bytes for _, row in rows),
             usd=_column(
                 self.scenario.class_of(devices[slot]).usage_cost_usd(row.compute_s)
-                + row.price_usd_per_call for slot, row in rows),
+                + row.price_usd_per_call
+                for slot, row in rows
+            ),
             compute=np.array(
                 [[row.compute_s.get(r, 0.0) for r in self.resources] for _, row in rows],
-                dtype=np.float64).reshape(len(rows), len(self.resources)),
+                dtype=np.float64,
+            ).reshape(len(rows), len(self.resources)),
             batch=_column(row.batch for _, row in rows),
             memory=_column(row.memory_mb for _, row in rows),
-            stateful=spec.stateful, implementation=spec.implementation,
+            stateful=spec.stateful,
+            implementation=spec.implementation,
         )
 
     def _hops(
-        self, pipeline: Pipeline, froms: Sequence[str], tos: Sequence[str], *,
-        row: bool = False, free: bool = False,
+        self,
+        pipeline: Pipeline,
+        froms: Sequence[str],
+        tos: Sequence[str],
+        *,
+        row: bool = False,
+        free: bool = False,
     ) -> Hops:
         shape = (len(froms), len(tos))
         base, per_byte, usd = np.full(shape, np.inf), np.zeros(shape), np.zeros(shape)
@@ -277,7 +314,10 @@ class Catalogue:
         return Hops(base_ms=base, ms_per_byte=per_byte, usd_per_byte=usd)
 
     def _automaton(
-        self, pipeline: Pipeline, order: Sequence[str], steps: Sequence[StepOptions],
+        self,
+        pipeline: Pipeline,
+        order: Sequence[str],
+        steps: Sequence[StepOptions],
         floor: float | None,
     ) -> Automaton:
         if floor is None:
@@ -295,8 +335,11 @@ def planning_order(pipeline: Pipeline) -> tuple[str, ...]:
     """A topological order that keeps few operators waiting for a consumer at a time."""
     order: list[str] = []
     while len(order) < len(pipeline.operators):
-        ready = [name for name, spec in pipeline.operators.items()
-                 if name not in order and all(need in order for need in spec.needs)]
+        ready = [
+            name
+            for name, spec in pipeline.operators.items()
+            if name not in order and all(need in order for need in spec.needs)
+        ]
         order.append(min(ready, key=lambda name: _frontier(pipeline, [*order, name])))
     return tuple(order)
 

@@ -61,8 +61,7 @@ def alone(catalogue: Catalogue, query: Query, *, whole: bool) -> Alone:
     share = min(1.0, _capacity_share(programme, empty))
     if whole:
         share = math.floor(share * query.count * (1 + 1e-9)) / query.count
-    return Alone(query=query, best=place(catalogue, query, plan_of(programme, found)),
-                 share=share)
+    return Alone(query=query, best=place(catalogue, query, plan_of(programme, found)), share=share)
 
 
 def _capacity_share(programme: Programme, empty: Ledger) -> float:
@@ -80,8 +79,10 @@ def _capacity_share(programme: Programme, empty: Ledger) -> float:
                 if use <= 0:
                     served = math.inf
                     break
-                served += math.fsum(
-                    empty.capacity((resource, device)) for device in members[int(slot)]) / use
+                served += (
+                    math.fsum(empty.capacity((resource, device)) for device in members[int(slot)])
+                    / use
+                )
             most = min(most, served / rate)
     return most * (1 + 1e-9)
 

@@ -37,22 +37,35 @@ def standing(catalogue: Catalogue, chosen: Selection) -> Standing:
         if not any(wrong):
             return assigned, judged
         # The least valuable of those involved goes; the others are then judged again.
-        worst = min((k for k, w in enumerate(wrong) if w),
-                    key=lambda k: assigned[k][0].query.demand_rps * assigned[k][1])
+        worst = min(
+            (k for k, w in enumerate(wrong) if w),
+            key=lambda k: assigned[k][0].query.demand_rps * assigned[k][1],
+        )
         del assigned[worst]
 
 
 def decision_of(
-    catalogue: Catalogue, stands: Standing, solo: Mapping[str, Alone], *, planner: str,
-    seed: int, bound_rps: float, clock: Clock, seconds: Mapping[str, float],
+    catalogue: Catalogue,
+    stands: Standing,
+    solo: Mapping[str, Alone],
+    *,
+    planner: str,
+    seed: int,
+    bound_rps: float,
+    clock: Clock,
+    seconds: Mapping[str, float],
 ) -> Decision:
     """Write the decision down."""
     started = clock()
     assigned, judged = stands
     order = {query.id: k for k, query in enumerate(catalogue.scenario.queries)}
     assignments = [
-        Assignment(query=placed.query.id, share=min(1.0, share),
-                   plan=_with_replicas(placed, judged.ledger), estimate=estimate)
+        Assignment(
+            query=placed.query.id,
+            share=min(1.0, share),
+            plan=_with_replicas(placed, judged.ledger),
+            estimate=estimate,
+        )
         for (placed, share), estimate in zip(assigned, judged.estimates, strict=True)
     ]
     assignments.sort(key=lambda a: (order[a.query], -a.share))
@@ -65,14 +78,20 @@ def decision_of(
         if shares.get(query.id, 0.0) < 1 - 1e-6
     ]
     goodput = math.fsum(
-        catalogue.scenario.queries[order[a.query]].demand_rps * a.share for a in assignments)
+        catalogue.scenario.queries[order[a.query]].demand_rps * a.share for a in assignments
+    )
     timing = {**seconds, "explain": clock() - started}
     return Decision(
-        planner=planner, seed=seed, goodput_rps=goodput, bound_rps=bound_rps,
-        certified=True, deployment=judged.deployment,
+        planner=planner,
+        seed=seed,
+        goodput_rps=goodput,
+        bound_rps=bound_rps,
+        certified=True,
+        deployment=judged.deployment,
         open_devices=tuple(judged.ledger.devices()),
         seconds=timing,
-        assignments=tuple(assignments), rejected=tuple(rejected),
+        assignments=tuple(assignments),
+        rejected=tuple(rejected),
     )
 
 
@@ -82,5 +101,3 @@ def _with_replicas(placed: PlacedPlan, ledger: Ledger) -> Plan:
         name: dataclasses.replace(step, replicas=ledger.replicas_of(keys[name]))
         for name, step in placed.plan.items()
     }
-
-

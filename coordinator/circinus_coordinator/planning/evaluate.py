@@ -87,7 +87,8 @@ class PlacedPlan:
         """What the plan promises; a limit exceeded by rounding alone is given as the limit."""
         slo = self.query.slo
         return Estimate(
-            latency_ms=_snap(self.latency_ms(ledger), slo.latency_ms), accuracy=self.accuracy,
+            latency_ms=_snap(self.latency_ms(ledger), slo.latency_ms),
+            accuracy=self.accuracy,
             cost_usd_per_1000=_snap(self.usd * 1000, slo.cost_usd_per_1000),
         )
 
@@ -95,10 +96,15 @@ class PlacedPlan:
 def _waiting(ledger: Ledger, step: StepUse) -> tuple[float, float]:
     """For a worker of the instance, then for the scarcest of the device's resources."""
     mean, variance = ledger.instance_wait(step.key)
-    at_device = [ledger.device_wait((name, step.device), step.key)
-                 for name, seconds in step.compute_s.items() if seconds > 0]
-    return (mean + max((m for m, _ in at_device), default=0.0),
-            variance + max((v for _, v in at_device), default=0.0))
+    at_device = [
+        ledger.device_wait((name, step.device), step.key)
+        for name, seconds in step.compute_s.items()
+        if seconds > 0
+    ]
+    return (
+        mean + max((m for m, _ in at_device), default=0.0),
+        variance + max((v for _, v in at_device), default=0.0),
+    )
 
 
 def _snap(value: float, limit: float | None) -> float:
@@ -110,9 +116,7 @@ def meets(query: Query, estimate: Estimate) -> str | None:
     slo = query.slo
     if slo.latency_ms is not None and not estimate.latency_ms <= slo.latency_ms * (1 + TOLERANCE):
         return "latency"
-    if slo.accuracy is not None and (
-        estimate.accuracy is None or estimate.accuracy < slo.accuracy
-    ):
+    if slo.accuracy is not None and (estimate.accuracy is None or estimate.accuracy < slo.accuracy):
         return "accuracy"
     cost = slo.cost_usd_per_1000
     if cost is not None and estimate.cost_usd_per_1000 > cost * (1 + TOLERANCE):
@@ -124,7 +128,8 @@ def plan_of(programme: Programme, found: Found) -> Plan:
     """The found options as a plan, operators in pipeline order, on the bound devices."""
     steps = {
         step.name: Step(
-            device=programme.devices[step.slot[option]], config=step.rows[option].config,
+            device=programme.devices[step.slot[option]],
+            config=step.rows[option].config,
             batch=step.rows[option].batch,
         )
         for step, option in zip(programme.steps, found.options, strict=True)
@@ -155,36 +160,55 @@ def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
     stops, steps = [], []
     for name in names:
         spec, row, device = pipeline.operators[name], rows[name], plan[name].device
-        arrivals = [(position[need], hop(plan[need].device, device, rows[need].output_bytes))
-                    for need in spec.needs]
+        arrivals = [
+            (position[need], hop(plan[need].device, device, rows[need].output_bytes))
+            for need in spec.needs
+        ]
         if not spec.needs:
             arrivals = [(-1, hop(query.source[name], device, pipeline.input_bytes[name]))]
-        stops.append(_Stop(
-            arrivals=tuple(arrivals), mean=row.latency_ms.mean,
-            variance=service_variance(row.latency_ms, query.slo.percentile),
-        ))
-        steps.append(StepUse(
-            key=(device, spec.implementation, row.config, row.batch),
-            service_ms=row.latency_ms.mean,
-            variance=service_variance(row.latency_ms, STATION_PERCENTILE),
-            compute_s=row.compute_s, memory_mb=row.memory_mb, stateful=spec.stateful,
-        ))
+        stops.append(
+            _Stop(
+                arrivals=tuple(arrivals),
+                mean=row.latency_ms.mean,
+                variance=service_variance(row.latency_ms, query.slo.percentile),
+            )
+        )
+        steps.append(
+            StepUse(
+                key=(device, spec.implementation, row.config, row.batch),
+                service_ms=row.latency_ms.mean,
+                variance=service_variance(row.latency_ms, STATION_PERCENTILE),
+                compute_s=row.compute_s,
+                memory_mb=row.memory_mb,
+                stateful=spec.stateful,
+            )
+        )
     home = query.source[pipeline.sources[0]]
     exits = tuple(
-        (position[name], hop(plan[name].device, home, rows[name].output_bytes)
-         if pipeline.deliver is Deliver.SOURCE else 0.0)
+        (
+            position[name],
+            hop(plan[name].device, home, rows[name].output_bytes)
+            if pipeline.deliver is Deliver.SOURCE
+            else 0.0,
+        )
         for name in pipeline.sinks
     )
     usage, machine = _compute_usd(catalogue, plan, rows)
     network = math.fsum(
-        size * link.price_usd_gb / BYTES_PER_GB for a, b, size in moves
+        size * link.price_usd_gb / BYTES_PER_GB
+        for a, b, size in moves
         if a != b and (link := scenario.network.between(a, b)) is not None
     )
     return PlacedPlan(
-        query=query, plan=plan, stops=tuple(stops), exits=exits,
+        query=query,
+        plan=plan,
+        stops=tuple(stops),
+        exits=exits,
         use=Use.of(scenario, steps, moves, arrival_scv(query)),
         accuracy=catalogue.accuracy(query.pipeline).of({n: plan[n].config for n in names}),
-        usage_usd=usage, machine_usd=machine, network_usd=network,
+        usage_usd=usage,
+        machine_usd=machine,
+        network_usd=network,
     )
 
 
@@ -237,9 +261,7 @@ class Evaluation:
     goodput_rps: float
 
 
-def evaluate(
-    catalogue: Catalogue, assigned: Sequence[tuple[PlacedPlan, float]]
-) -> Evaluation:
+def evaluate(catalogue: Catalogue, assigned: Sequence[tuple[PlacedPlan, float]]) -> Evaluation:
     """Judge plans with their shares, all together."""
     ledger = Ledger(catalogue.scenario)
     for placed, share in assigned:
@@ -251,12 +273,15 @@ def evaluate(
     )
     resources = {*ledger.linear, *((MEMORY, device) for device in ledger.instances)}
     return Evaluation(
-        ledger=ledger, estimates=estimates, broken=broken,
+        ledger=ledger,
+        estimates=estimates,
+        broken=broken,
         overloads=tuple(ledger.violations(sorted(resources))),
         deployment=deployment(ledger, assigned),
         goodput_rps=math.fsum(
             placed.query.demand_rps * share
-            for (placed, share), fault in zip(assigned, broken, strict=True) if fault is None
+            for (placed, share), fault in zip(assigned, broken, strict=True)
+            if fault is None
         ),
     )
 
@@ -272,9 +297,7 @@ def streams(query: Query, share: float) -> float:
     return max(1.0, query.count * share)
 
 
-def deployment(
-    ledger: Ledger, assigned: Iterable[tuple[PlacedPlan, float]]
-) -> Deployment:
+def deployment(ledger: Ledger, assigned: Iterable[tuple[PlacedPlan, float]]) -> Deployment:
     """US dollars per hour of everything that runs."""
     usage, network = [], []
     for placed, share in assigned:
@@ -283,8 +306,10 @@ def deployment(
         network.append(placed.network_usd * per_hour)
     scenario = ledger.scenario
     machines = [
-        scenario.class_of(device).price_usd_hour for device in ledger.devices()
+        scenario.class_of(device).price_usd_hour
+        for device in ledger.devices()
         if scenario.class_of(device).billing is Billing.MACHINE
     ]
     return Deployment(
-        usage=math.fsum(usage), machines=math.fsum(machines), network=math.fsum(network))
+        usage=math.fsum(usage), machines=math.fsum(machines), network=math.fsum(network)
+    )

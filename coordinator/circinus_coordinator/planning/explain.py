@@ -77,24 +77,30 @@ def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanatio
     if query_id not in queries:
         raise InvalidInput(f"no query {query_id!r}", remedy=f"known: {', '.join(queries)}")
     query = queries[query_id]
-    assigned = [(place(catalogue, queries[a.query], a.plan), a.share)
-                for a in decision.assignments if a.query in queries]
+    assigned = [
+        (place(catalogue, queries[a.query], a.plan), a.share)
+        for a in decision.assignments
+        if a.query in queries
+    ]
     judged = evaluate(catalogue, assigned)
     share = sum(s for placed, s in assigned if placed.query.id == query_id)
     if share >= 1 - 1e-6:
-        return _served(query, [placed for placed, _ in assigned if placed.query.id == query_id],
-                       judged.ledger)
+        return _served(
+            query, [placed for placed, _ in assigned if placed.query.id == query_id], judged.ledger
+        )
     whole = not query.splittable
     return _turned_away(catalogue, judged.ledger, alone(catalogue, query, whole=whole), share)
 
 
-def rejection(
-    catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float
-) -> Rejection:
+def rejection(catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float) -> Rejection:
     """The decision's entry for a query served to `share` below 1."""
     found = _turned_away(catalogue, ledger, solo, share)
-    return Rejection(query=found.query, reason=found.reason, binding=found.binding or "",
-                     relaxation=found.relaxation)
+    return Rejection(
+        query=found.query,
+        reason=found.reason,
+        binding=found.binding or "",
+        relaxation=found.relaxation,
+    )
 
 
 def _served(query: Query, plans: list[PlacedPlan], ledger: Ledger) -> Explanation:
@@ -102,25 +108,46 @@ def _served(query: Query, plans: list[PlacedPlan], ledger: Ledger) -> Explanatio
     for placed in plans:
         estimate, slo = placed.estimate(ledger), query.slo
         if slo.latency_ms is not None:
-            slack.append((1 - estimate.latency_ms / slo.latency_ms, "latency",
-                          f"{estimate.latency_ms:.4g} of {slo.latency_ms:g} ms"))
+            slack.append(
+                (
+                    1 - estimate.latency_ms / slo.latency_ms,
+                    "latency",
+                    f"{estimate.latency_ms:.4g} of {slo.latency_ms:g} ms",
+                )
+            )
         if slo.accuracy and estimate.accuracy is not None:
-            slack.append((estimate.accuracy / slo.accuracy - 1, "accuracy",
-                          f"{estimate.accuracy:.4g} for at least {slo.accuracy:g}"))
+            slack.append(
+                (
+                    estimate.accuracy / slo.accuracy - 1,
+                    "accuracy",
+                    f"{estimate.accuracy:.4g} for at least {slo.accuracy:g}",
+                )
+            )
         if slo.cost_usd_per_1000:
-            slack.append((1 - estimate.cost_usd_per_1000 / slo.cost_usd_per_1000, "cost",
-                          f"{estimate.cost_usd_per_1000:.4g} of {slo.cost_usd_per_1000:g} {_USD}"))
+            slack.append(
+                (
+                    1 - estimate.cost_usd_per_1000 / slo.cost_usd_per_1000,
+                    "cost",
+                    f"{estimate.cost_usd_per_1000:.4g} of {slo.cost_usd_per_1000:g} {_USD}",
+                )
+            )
     if not slack:
-        return Explanation(query=query.id, share=1.0, binding=None,
-                           reason="served in full; it has no objective to come close to")
+        return Explanation(
+            query=query.id,
+            share=1.0,
+            binding=None,
+            reason="served in full; it has no objective to come close to",
+        )
     _, binding, text = min(slack)
-    return Explanation(query=query.id, share=1.0, binding=binding,
-                       reason=f"served in full; {binding} is the tightest objective: {text}")
+    return Explanation(
+        query=query.id,
+        share=1.0,
+        binding=binding,
+        reason=f"served in full; {binding} is the tightest objective: {text}",
+    )
 
 
-def _turned_away(
-    catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float
-) -> Explanation:
+def _turned_away(catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float) -> Explanation:
     if solo.best is None:
         return _Impossible(catalogue, solo.query).explain()
     return _crowded_out(catalogue, ledger, solo, share)
@@ -138,13 +165,15 @@ class _Impossible:
         return self._nowhere() or self._objectives()
 
     def _say(self, binding: str, reason: str, relaxation: str | None = None) -> Explanation:
-        return Explanation(query=self.query.id, share=0.0, binding=binding, reason=reason,
-                           relaxation=relaxation)
+        return Explanation(
+            query=self.query.id, share=0.0, binding=binding, reason=reason, relaxation=relaxation
+        )
 
     def _solve(self, limits: Limits, aim: Aim, floor: float | None) -> Found | None:
         programme = self.catalogue.programme(self.query, floor=-1.0 if floor is None else floor)
-        choices, moving = offers(programme, Ledger(self.catalogue.scenario), Pricing(),
-                                 rate_rps=0.0)
+        choices, moving = offers(
+            programme, Ledger(self.catalogue.scenario), Pricing(), rate_rps=0.0
+        )
         return solve(programme, choices, moving, limits, aim=aim)
 
     def _nowhere(self) -> Explanation | None:
@@ -156,47 +185,74 @@ class _Impossible:
             devices = [device for operator, device in placements if operator == name]
             if not devices:
                 return self._say(
-                    NOT_CONNECTED, f"no device may run {name}: its tiers, the links and the way "
-                    "outwards leave none", "add a link, a device in its tiers, or allow more tiers")
+                    NOT_CONNECTED,
+                    f"no device may run {name}: its tiers, the links and the way "
+                    "outwards leave none",
+                    "add a link, a device in its tiers, or allow more tiers",
+                )
             classes = sorted({scenario.device[device].device_class for device in devices})
-            rows = [row for kind in classes
-                    for row in catalogue.profiles.rows(pipeline.name, spec, kind)]
+            rows = [
+                row
+                for kind in classes
+                for row in catalogue.profiles.rows(pipeline.name, spec, kind)
+            ]
             if not rows:
                 return self._say(
-                    NO_PROFILE, f"{name} is not profiled on {', '.join(classes)}",
-                    f"profile {name} on one of: {', '.join(classes)}")
-            step = next(s for s in catalogue.programme(self.query, floor=-1.0).steps
-                        if s.name == name)
+                    NO_PROFILE,
+                    f"{name} is not profiled on {', '.join(classes)}",
+                    f"profile {name} on one of: {', '.join(classes)}",
+                )
+            step = next(
+                s for s in catalogue.programme(self.query, floor=-1.0).steps if s.name == name
+            )
             if not step.rows:
                 least = min(row.memory_mb for row in rows)
                 return self._say(
                     f"memory of {', '.join(classes)}",
                     f"{name} fits on none of {', '.join(classes)}",
-                    f"{name} needs {least:g} MB and every resource its profile uses")
+                    f"{name} needs {least:g} MB and every resource its profile uses",
+                )
         if self._solve(Limits(), Aim.VALUE, None) is None:
-            return self._say(NOT_CONNECTED, "no placement has a link for each of its hops",
-                             "add the missing link")
+            return self._say(
+                NOT_CONNECTED,
+                "no placement has a link for each of its hops",
+                "add the missing link",
+            )
         return None
 
     def _objectives(self) -> Explanation:
         slo, ways = self.query.slo, []
         if slo.latency_ms is not None and (fast := self._fastest(self.limits.usd)):
             need = fast.latency_ms(slo.percentile)
-            ways.append((need / slo.latency_ms - 1, "latency",
-                         f"the fastest plan takes {need:.4g} ms, {slo.latency_ms:g} are allowed",
-                         f"needs {_up(need - slo.latency_ms)} ms more latency"))
+            ways.append(
+                (
+                    need / slo.latency_ms - 1,
+                    "latency",
+                    f"the fastest plan takes {need:.4g} ms, {slo.latency_ms:g} are allowed",
+                    f"needs {_up(need - slo.latency_ms)} ms more latency",
+                )
+            )
         if slo.accuracy is not None and (best := self._best_accuracy(self.limits)) is not None:
-            ways.append((1 - best / slo.accuracy if slo.accuracy else 0.0, "accuracy",
-                         f"{best:.4g} is the best within reach, {slo.accuracy:g} is asked for",
-                         f"needs an accuracy floor of at most {best:g}"))
+            ways.append(
+                (
+                    1 - best / slo.accuracy if slo.accuracy else 0.0,
+                    "accuracy",
+                    f"{best:.4g} is the best within reach, {slo.accuracy:g} is asked for",
+                    f"needs an accuracy floor of at most {best:g}",
+                )
+            )
         if slo.cost_usd_per_1000 is not None:
-            cheap = self._solve(dataclasses.replace(self.limits, usd=np.inf), Aim.VALUE,
-                                self.floor)
+            cheap = self._solve(dataclasses.replace(self.limits, usd=np.inf), Aim.VALUE, self.floor)
             if cheap:
                 need, limit = cheap.usd * 1000, slo.cost_usd_per_1000
-                ways.append((need / max(limit, 1e-9) - 1, "cost",
-                             f"the cheapest plan costs {need:.4g} {_USD}, {limit:g} are allowed",
-                             f"needs {_up(need - limit)} more {_USD}"))
+                ways.append(
+                    (
+                        need / max(limit, 1e-9) - 1,
+                        "cost",
+                        f"the cheapest plan costs {need:.4g} {_USD}, {limit:g} are allowed",
+                        f"needs {_up(need - limit)} more {_USD}",
+                    )
+                )
         if ways:
             _, binding, reason, relaxation = min(ways)
             return self._say(binding, reason, relaxation)
@@ -223,8 +279,11 @@ class _Impossible:
         best = self._best_accuracy(Limits())
         if slo.accuracy is not None and best is None:
             return self._say(
-                NO_PROFILE, f"no accuracy of {self.query.pipeline} is measured for a config "
-                "vector that can be placed", "measure its accuracy, or drop the accuracy floor")
+                NO_PROFILE,
+                f"no accuracy of {self.query.pipeline} is measured for a config "
+                "vector that can be placed",
+                "measure its accuracy, or drop the accuracy floor",
+            )
         floor, parts, binding = self.floor, [], "latency"
         if slo.accuracy is not None and best is not None and best < slo.accuracy:
             floor, binding = best, "accuracy"
@@ -237,22 +296,25 @@ class _Impossible:
         cost = slo.cost_usd_per_1000
         if cost is not None and fast.usd * 1000 > cost:
             parts.append(f"{_up(fast.usd * 1000 - cost)} more {_USD}")
-        return self._say(binding, "its objectives cannot be met together, whichever one gives way",
-                         f"needs {' and '.join(parts)}" if parts else None)
+        return self._say(
+            binding,
+            "its objectives cannot be met together, whichever one gives way",
+            f"needs {' and '.join(parts)}" if parts else None,
+        )
 
 
-def _crowded_out(
-    catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float
-) -> Explanation:
+def _crowded_out(catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float) -> Explanation:
     """A query that would be served if others left it room, or the fleet were larger."""
     query, rest = solo.query, 1.0 - share
-    attempts = [_attempt(query, ledger, plan, rest)
-                for plan in _alternatives(catalogue, solo, ledger, rest)]
+    attempts = [
+        _attempt(query, ledger, plan, rest) for plan in _alternatives(catalogue, solo, ledger, rest)
+    ]
     _, binding, reason, relaxation = min(attempts)
     if share > 0:
         reason = f"{rest:.0%} of its traffic is not served: {reason}"
-    return Explanation(query=query.id, share=share, binding=binding, reason=reason,
-                       relaxation=relaxation)
+    return Explanation(
+        query=query.id, share=share, binding=binding, reason=reason, relaxation=relaxation
+    )
 
 
 def _alternatives(
@@ -264,17 +326,24 @@ def _alternatives(
     query = solo.query
     full: dict[Resource, float] = {
         r: (load / capacity) ** 4 / capacity
-        for r, load in ledger.linear.items() if 0 < (capacity := ledger.capacity(r)) < np.inf
+        for r, load in ledger.linear.items()
+        if 0 < (capacity := ledger.capacity(r)) < np.inf
     }
     memory: dict[Resource, float] = {
         (MEMORY, d): (ledger.load((MEMORY, d)) / capacity) ** 4 / capacity
-        for d in ledger.devices() if (capacity := ledger.capacity((MEMORY, d))) > 0
+        for d in ledger.devices()
+        if (capacity := ledger.capacity((MEMORY, d))) > 0
     }
     programme = catalogue.programme(query, slots=2)
     rate = query.rate_rps * query.count * rest
     choices, moving = offers(
-        programme, Ledger(catalogue.scenario), Pricing(usd=1e-9, of={**full, **memory}),
-        rate_rps=rate, streams=streams(query, rest), scv=arrival_scv(query))
+        programme,
+        Ledger(catalogue.scenario),
+        Pricing(usd=1e-9, of={**full, **memory}),
+        rate_rps=rate,
+        streams=streams(query, rest),
+        scv=arrival_scv(query),
+    )
     found = solve(programme, choices, moving, limits_of(query))
     if found is not None:
         yield place(catalogue, query, plan_of(programme, found))
@@ -290,18 +359,27 @@ def _attempt(
         if over:
             names = " and ".join(describe(resource) for resource, _ in over)
             lacking = " and ".join(_lacking(ledger, resource) for resource, _ in over)
-            return (sum(ratio - 1 for _, ratio in over), describe(over[0][0]),
-                    f"what is left of {names} does not hold it", f"needs {lacking}")
+            return (
+                sum(ratio - 1 for _, ratio in over),
+                describe(over[0][0]),
+                f"what is left of {names} does not hold it",
+                f"needs {lacking}",
+            )
         if meets(query, placed.estimate(ledger)) == "latency":
             late = placed.latency_ms(ledger) - (query.slo.latency_ms or 0.0)
-            return (late / (query.slo.latency_ms or 1.0), "latency",
-                    "at the planned load it would wait too long",
-                    f"needs {_up(late)} ms more latency")
-        device = max((s.device for s in placed.use.steps),
-                     key=lambda d: ledger.load(("cores", d)))
-        return (0.0, describe(("cores", device)),
-                "the waiting it causes would break the latency of queries already served",
-                f"needs a less loaded machine beside {device}, or a lower rate")
+            return (
+                late / (query.slo.latency_ms or 1.0),
+                "latency",
+                "at the planned load it would wait too long",
+                f"needs {_up(late)} ms more latency",
+            )
+        device = max((s.device for s in placed.use.steps), key=lambda d: ledger.load(("cores", d)))
+        return (
+            0.0,
+            describe(("cores", device)),
+            "the waiting it causes would break the latency of queries already served",
+            f"needs a less loaded machine beside {device}, or a lower rate",
+        )
     finally:
         undo()
 

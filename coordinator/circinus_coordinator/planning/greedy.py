@@ -39,16 +39,21 @@ def greedy(
     """Plan by greedy selection in rounds; see `selection`."""
     started = clock()
     catalogue = Catalogue(scenario)
-    solo = {q.id: alone(catalogue, q, whole=not splittable(catalogue, q))
-            for q in scenario.queries}
+    solo = {q.id: alone(catalogue, q, whole=not splittable(catalogue, q)) for q in scenario.queries}
     compiled = clock()
     rounds = _Rounds(catalogue, solo, _plans_of(previous), seed)
     best = rounds.run(effort, lambda: clock() - started)
     selected = clock()
     seconds = {"compile": compiled - started, "select": selected - compiled}
     return decision_of(
-        catalogue, standing(catalogue, best), solo, planner=NAME, seed=seed,
-        bound_rps=upper_bound(list(solo.values())), clock=clock, seconds=seconds,
+        catalogue,
+        standing(catalogue, best),
+        solo,
+        planner=NAME,
+        seed=seed,
+        bound_rps=upper_bound(list(solo.values())),
+        clock=clock,
+        seconds=seconds,
     )
 
 
@@ -92,8 +97,9 @@ class _Rounds:
     def _proposals(self) -> Iterable[tuple[Pricing, list[Query], bool]]:
         """Prices and an order for each round, without end."""
         pricing = Pricing(usd=self.usd)
-        density = {q.id: _density(self.solo[q.id], Ledger(self.catalogue.scenario))
-                   for q in self.queries}
+        density = {
+            q.id: _density(self.solo[q.id], Ledger(self.catalogue.scenario)) for q in self.queries
+        }
         if self.previous:
             yield pricing, self._by(density), True
         yield pricing, self._by(density), False
@@ -103,10 +109,13 @@ class _Rounds:
             turn += 1
             prices = self._raised(prices, turn)
             pricing = dataclasses.replace(pricing, of=prices)
-            priced = {q.id: _priced_density(self.solo[q.id], prices, density[q.id])
-                      for q in self.queries}
-            shaken = {k: v * math.exp(self.random.uniform(-_SHAKE, _SHAKE)) if turn % 2 == 0
-                      else v for k, v in priced.items()}
+            priced = {
+                q.id: _priced_density(self.solo[q.id], prices, density[q.id]) for q in self.queries
+            }
+            shaken = {
+                k: v * math.exp(self.random.uniform(-_SHAKE, _SHAKE)) if turn % 2 == 0 else v
+                for k, v in priced.items()
+            }
             yield pricing, self._by(shaken), False
 
     def _by(self, density: Mapping[str, float]) -> list[Query]:
@@ -162,7 +171,8 @@ class _Rounds:
         bound = math.fsum(self.solo[q.id].bound_rps for q in self.queries)
         least = math.fsum(
             s.best.usd * s.query.rate_rps * s.query.count * 3600
-            for s in self.solo.values() if s.best
+            for s in self.solo.values()
+            if s.best
         )
         return goodput >= bound * (1 - 1e-9) and cost <= least * (1 + 1e-6) + 1e-12
 
@@ -171,10 +181,14 @@ class _Rounds:
         scenario = self.catalogue.scenario
         assert self.best is not None
         closed: frozenset[str] = frozenset()
-        rented = [d for d in self.best[1].ledger.devices()
-                  if scenario.class_of(d).billing is Billing.MACHINE]
-        idle = {d.id for d in scenario.devices
-                if scenario.class_of(d.id).billing is Billing.MACHINE} - set(rented)
+        rented = [
+            d
+            for d in self.best[1].ledger.devices()
+            if scenario.class_of(d).billing is Billing.MACHINE
+        ]
+        idle = {
+            d.id for d in scenario.devices if scenario.class_of(d.id).billing is Billing.MACHINE
+        } - set(rented)
         for device in sorted(rented, key=lambda d: -scenario.class_of(d).price_usd_hour):
             if effort(done, elapsed()) and done > len(rented):
                 return
@@ -182,8 +196,7 @@ class _Rounds:
             # Machines not rented so far stay so, or closing one only opens another.
             pricing = Pricing(usd=self.usd, closed=closed | idle | {device})
             before = self.best[0]
-            self._consider(select(self.catalogue, self._served(), pricing,
-                                  self.previous))
+            self._consider(select(self.catalogue, self._served(), pricing, self.previous))
             if self.best[0] != before:
                 closed |= {device}
 
@@ -208,7 +221,8 @@ def _density(solo: Alone, empty: Ledger) -> float:
     if solo.best is None:
         return 0.0
     used = math.fsum(
-        amount / capacity for resource, amount in solo.best.use.linear.items()
+        amount / capacity
+        for resource, amount in solo.best.use.linear.items()
         if 0 < (capacity := empty.capacity(resource)) < math.inf
     )
     return solo.query.weight / max(used, 1e-12)
@@ -220,5 +234,6 @@ def _priced_density(solo: Alone, prices: Mapping[Resource, float], density: floa
         return 0.0
     weight = solo.query.weight
     priced = math.fsum(
-        prices.get(resource, 0.0) * amount for resource, amount in solo.best.use.linear.items())
+        prices.get(resource, 0.0) * amount for resource, amount in solo.best.use.linear.items()
+    )
     return weight / (priced + weight / density * 1e-3)

@@ -86,19 +86,32 @@ class _Labels:
 
     def take(self, index: IntArray) -> _Labels:
         """The labels at `index`."""
+
         def pick(columns: dict[int, npt.NDArray[np.generic]]) -> dict[int, object]:
             return {k: column[index] for k, column in columns.items()}
 
         return _Labels(
-            self.node[index], pick(self.at), pick(self.mean), pick(self.variance),  # type: ignore[arg-type]
-            pick(self.size), self.done_mean[index], self.done_variance[index],  # type: ignore[arg-type]
-            self.usd[index], self.value[index], self.parent[index], self.option[index],
+            self.node[index],
+            pick(self.at),
+            pick(self.mean),
+            pick(self.variance),  # type: ignore[arg-type]
+            pick(self.size),
+            self.done_mean[index],
+            self.done_variance[index],  # type: ignore[arg-type]
+            self.usd[index],
+            self.value[index],
+            self.parent[index],
+            self.option[index],
         )
 
 
 def solve(
-    programme: Programme, choices: Sequence[Choice], moving: Moving, limits: Limits,
-    *, aim: Aim = Aim.VALUE,
+    programme: Programme,
+    choices: Sequence[Choice],
+    moving: Moving,
+    limits: Limits,
+    *,
+    aim: Aim = Aim.VALUE,
 ) -> Found | None:
     """The best plan within the limits, None where there is none.
 
@@ -116,7 +129,11 @@ def solve(
 
 class _Search:
     def __init__(
-        self, programme: Programme, choices: Sequence[Choice], moving: Moving, limits: Limits,
+        self,
+        programme: Programme,
+        choices: Sequence[Choice],
+        moving: Moving,
+        limits: Limits,
         aim: Aim,
     ) -> None:
         self.programme, self.choices, self.moving = programme, choices, moving
@@ -149,16 +166,15 @@ class _Search:
         parts = []
         for start, stop in _chunks(counts):
             part = arrived.take(np.arange(start, stop, dtype=np.int64))
-            parts.append(self._run(
-                part, k, mean[start:stop], variance[start:stop], key[start:stop], table))
+            parts.append(
+                self._run(part, k, mean[start:stop], variance[start:stop], key[start:stop], table)
+            )
         if len(parts) == 1:
             return parts[0]
         merged = _concatenate(parts)
         return merged.take(self._survivors(merged))
 
-    def _arrive(
-        self, labels: _Labels, k: int
-    ) -> tuple[_Labels, FloatArray, FloatArray, IntArray]:
+    def _arrive(self, labels: _Labels, k: int) -> tuple[_Labels, FloatArray, FloatArray, IntArray]:
         """Each label taken to each slot where operator k may run, its inputs all there."""
         options = self.programme.steps[k]
         slots = np.unique(options.slot[self.choices[k].allowed])
@@ -190,7 +206,10 @@ class _Search:
         return there.take(keep), mean[keep], variance[keep], slot[keep]
 
     def _cap(
-        self, mean: FloatArray, edge: tuple[int | None, int | None], at: tuple[IntArray, ...],
+        self,
+        mean: FloatArray,
+        edge: tuple[int | None, int | None],
+        at: tuple[IntArray, ...],
         size: FloatArray,
     ) -> None:
         most = self.moving.max_bytes.get(edge)
@@ -198,7 +217,12 @@ class _Search:
             mean[size > most[at]] = np.inf
 
     def _run(
-        self, labels: _Labels, k: int, mean: FloatArray, variance: FloatArray, key: IntArray,
+        self,
+        labels: _Labels,
+        k: int,
+        mean: FloatArray,
+        variance: FloatArray,
+        key: IntArray,
         table: _Transitions,
     ) -> _Labels:
         """Each arrived label with each option that its node and slot permit."""
@@ -210,7 +234,8 @@ class _Search:
         usd = labels.usd[label] + choice.usd[option]
         slot = options.slot[option]
         keep = self._promising(
-            finish + self.rest.tail_ms[k][slot], spread, usd + self.rest.tail_usd[k][slot])
+            finish + self.rest.tail_ms[k][slot], spread, usd + self.rest.tail_usd[k][slot]
+        )
         label, option, node, slot = label[keep], option[keep], node[keep], slot[keep]
         out = labels.take(label)
         out.node, out.option, out.usd = node, option, usd[keep]
@@ -243,7 +268,9 @@ class _Search:
         return np.flatnonzero(keep).astype(np.int64)
 
     def _survivors(
-        self, labels: _Labels, now: tuple[FloatArray, FloatArray] | None = None,
+        self,
+        labels: _Labels,
+        now: tuple[FloatArray, FloatArray] | None = None,
         slot: IntArray | None = None,
     ) -> IntArray:
         """Undominated labels; `now` and `slot` are those of the operator just arrived at."""
@@ -266,9 +293,7 @@ class _Search:
             return [labels.value, labels.usd]
         return [labels.value]
 
-    def _best(
-        self, labels: _Labels, history: list[tuple[IntArray, IntArray]]
-    ) -> Found | None:
+    def _best(self, labels: _Labels, history: list[tuple[IntArray, IntArray]]) -> Found | None:
         latency = labels.done_mean + self.factor * np.sqrt(labels.done_variance)
         keep = np.isfinite(latency) & (labels.usd <= self.limit_usd)
         if self.timed:
@@ -276,16 +301,19 @@ class _Search:
         index = np.flatnonzero(keep)
         if not len(index):
             return None
-        first, second = (labels.value, latency) if self.aim is Aim.VALUE else (
-            latency, labels.value)
+        first, second = (
+            (labels.value, latency) if self.aim is Aim.VALUE else (latency, labels.value)
+        )
         best = index[np.lexsort((second[index], labels.usd[index], first[index]))[0]]
         options, at = [], best
         for parent, option in reversed(history):
             options.append(int(option[at]))
             at = parent[at]
         return Found(
-            options=tuple(reversed(options)), mean=float(labels.done_mean[best]),
-            variance=float(labels.done_variance[best]), usd=float(labels.usd[best]),
+            options=tuple(reversed(options)),
+            mean=float(labels.done_mean[best]),
+            variance=float(labels.done_variance[best]),
+            usd=float(labels.usd[best]),
             value=float(labels.value[best]),
         )
 
@@ -330,7 +358,9 @@ def _transitions(programme: Programme, choice: Choice, k: int) -> _Transitions:
     size = (int(node.max()) + 1) * slots
     count = np.bincount(key, minlength=size).astype(np.int64)
     return _Transitions(
-        start=np.cumsum(count) - count, count=count, option=chosen[order],
+        start=np.cumsum(count) - count,
+        count=count,
+        option=chosen[order],
         node=target[edge][order],
     )
 

@@ -139,8 +139,15 @@ class Wait:
 
 
 def wait(
-    *, rate: FloatArray, busy: FloatArray, second: FloatArray, third: FloatArray,
-    scv: FloatArray, squares: FloatArray, servers: FloatArray, utilisation: FloatArray,
+    *,
+    rate: FloatArray,
+    busy: FloatArray,
+    second: FloatArray,
+    third: FloatArray,
+    scv: FloatArray,
+    squares: FloatArray,
+    servers: FloatArray,
+    utilisation: FloatArray,
     batch: FloatArray,
 ) -> Wait:
     """Waiting at stations in equilibrium; infinite where utilisation reaches 1.

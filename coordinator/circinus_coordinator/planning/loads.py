@@ -89,8 +89,11 @@ class Use:
 
     @classmethod
     def of(
-        cls, scenario: Scenario, steps: Iterable[StepUse],
-        moves: Iterable[tuple[str, str, float]], scv: float,
+        cls,
+        scenario: Scenario,
+        steps: Iterable[StepUse],
+        moves: Iterable[tuple[str, str, float]],
+        scv: float,
     ) -> Use:
         """Sum up the per-second resources of steps and moves."""
         steps, moves = tuple(steps), tuple(m for m in moves if m[0] != m[1])
@@ -131,8 +134,9 @@ class Instance:
 
     def copy(self) -> Instance:
         """An independent copy."""
-        return Instance(self.memory_mb, self.stateful, self.station.copy(), dict(self.compute),
-                        self.users)
+        return Instance(
+            self.memory_mb, self.stateful, self.station.copy(), dict(self.compute), self.users
+        )
 
 
 def replicas_for(busy: float, max_utilisation: float) -> int:
@@ -168,8 +172,9 @@ class Ledger:
     def load(self, resource: Resource) -> float:
         """What is used of a resource."""
         if resource[0] == MEMORY:
-            return math.fsum(i.memory_mb * self.replicas(i)
-                             for i in self.instances.get(resource[1], {}).values())
+            return math.fsum(
+                i.memory_mb * self.replicas(i) for i in self.instances.get(resource[1], {}).values()
+            )
         return self.linear.get(resource, 0.0)
 
     def free(self, resource: Resource) -> float:
@@ -266,10 +271,15 @@ def _wait(
     if station.busy <= 0 or utilisation <= 0:
         return 0.0, 0.0
     found = wait(
-        rate=np.array(station.rate), busy=np.array(station.busy),
-        second=np.array(station.second), third=np.array(station.third),
-        scv=np.array(station.scv), squares=np.array(station.squares),
-        servers=np.array(servers), utilisation=np.array(utilisation), batch=np.array(batch),
+        rate=np.array(station.rate),
+        busy=np.array(station.busy),
+        second=np.array(station.second),
+        third=np.array(station.third),
+        scv=np.array(station.scv),
+        squares=np.array(station.squares),
+        servers=np.array(servers),
+        utilisation=np.array(utilisation),
+        batch=np.array(batch),
     )
     return float(found.mean), float(found.variance)
 

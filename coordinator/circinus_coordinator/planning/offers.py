@@ -89,8 +89,13 @@ class Pricing:
 
 
 def offers(
-    programme: Programme, ledger: Ledger, pricing: Pricing, *, rate_rps: float,
-    streams: float = 1.0, scv: float = 1.0,
+    programme: Programme,
+    ledger: Ledger,
+    pricing: Pricing,
+    *,
+    rate_rps: float,
+    streams: float = 1.0,
+    scv: float = 1.0,
 ) -> tuple[list[Choice], Moving]:
     """Price every option for a query that would add `rate_rps` from `streams` sources."""
     scale = max((float(s.usd.max()) for s in programme.steps if len(s.usd)), default=0.0)
@@ -103,15 +108,20 @@ def offers(
 
 
 def _choice(
-    programme: Programme, step: StepOptions, ledger: Ledger, pricing: Pricing, tie: float,
+    programme: Programme,
+    step: StepOptions,
+    ledger: Ledger,
+    pricing: Pricing,
+    tie: float,
     stream: tuple[float, float, float],
 ) -> Choice:
     rate_rps = stream[0]
     base = _Base(programme, step, ledger)
     new = base.with_own(stream)
     memory = base.memory(step, new["busy"]) - base.memory(step, base.sums["busy"]) * base.exists
-    allowed = memory <= np.array(
-        [ledger.free((MEMORY, d)) for d in programme.devices])[step.slot] * (1 + SLACK)
+    allowed = memory <= np.array([ledger.free((MEMORY, d)) for d in programme.devices])[
+        step.slot
+    ] * (1 + SLACK)
     if pricing.closed:
         allowed &= ~np.array([d in pricing.closed for d in programme.devices])[step.slot]
     value = step.usd * pricing.usd
@@ -145,10 +155,12 @@ def _moved(programme: Programme, step: StepOptions, pricing: Pricing) -> FloatAr
     before = pricing.previous.get(step.name)
     if before is None:
         return np.zeros(len(step.rows))
-    return np.array([
-        float((programme.devices[slot], row.config, row.batch) != before)
-        for slot, row in zip(step.slot, step.rows, strict=True)
-    ])
+    return np.array(
+        [
+            float((programme.devices[slot], row.config, row.batch) != before)
+            for slot, row in zip(step.slot, step.rows, strict=True)
+        ]
+    )
 
 
 _SUMS = ("rate", "busy", "second", "third", "scv", "squares")
@@ -185,8 +197,12 @@ class _Base:
         second, third = service_moments(self.step.mean, self.step.station_variance)
         self.rate_rps = rate_rps
         self.own = {
-            "rate": rate, "busy": rate * self.step.mean, "second": rate * second,
-            "third": rate * third, "scv": rate * scv, "squares": rate * rate / streams,
+            "rate": rate,
+            "busy": rate * self.step.mean,
+            "second": rate * second,
+            "third": rate * third,
+            "scv": rate * scv,
+            "squares": rate * rate / streams,
         }
         return self.own
 
@@ -205,8 +221,9 @@ class _Base:
     def waits(self, new: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
         """Mean and variance of waiting for a worker, then for the device's resources."""
         replicas = self.replicas(new["busy"])
-        first = wait(**new, servers=replicas, utilisation=new["busy"] / replicas,
-                     batch=self.step.batch)
+        first = wait(
+            **new, servers=replicas, utilisation=new["busy"] / replicas, batch=self.step.batch
+        )
         mean: FloatArray = np.zeros(len(replicas))
         variance: FloatArray = np.zeros(len(replicas))
         for column, name in enumerate(self.programme.resources):
@@ -220,12 +237,18 @@ class _Base:
     ) -> tuple[FloatArray, FloatArray]:
         ledger, slot, use = self.ledger, self.step.slot, self.step.compute[:, column]
         devices = self.programme.devices
-        amount = np.array([
-            ledger.scenario.class_of(d).resources.get(name, 0.0) for d in devices])[slot]
+        amount = np.array([ledger.scenario.class_of(d).resources.get(name, 0.0) for d in devices])[
+            slot
+        ]
         load = np.array([ledger.load((name, d)) for d in devices])[slot] + use * self.rate_rps
         sums = {
-            s: np.array([getattr(ledger.stations[name, d], s) if (name, d) in ledger.stations
-                         else 0.0 for d in devices])[slot] + self.own[s]
+            s: np.array(
+                [
+                    getattr(ledger.stations[name, d], s) if (name, d) in ledger.stations else 0.0
+                    for d in devices
+                ]
+            )[slot]
+            + self.own[s]
             for s in _SUMS
         }
         held = self.compute[:, column]
@@ -235,8 +258,12 @@ class _Base:
         needed = base - before + replicas * _tokens(after, busy)
         with np.errstate(divide="ignore", invalid="ignore"):
             others = np.maximum(0.0, load - after / replicas) / amount
-            found = wait(**sums, servers=amount / _tokens(load, sums["busy"]),
-                         utilisation=others, batch=np.ones(len(slot)))
+            found = wait(
+                **sums,
+                servers=amount / _tokens(load, sums["busy"]),
+                utilisation=others,
+                batch=np.ones(len(slot)),
+            )
         none = (needed <= amount) | (use <= 0) | (others <= 0)
         return np.where(none, 0.0, found.mean), np.where(none, 0.0, found.variance)
 
@@ -245,9 +272,7 @@ def _tokens(held: FloatArray, busy: FloatArray) -> FloatArray:
     return np.array([tokens(h, b) for h, b in zip(held, busy, strict=True)])
 
 
-def _moving(
-    programme: Programme, ledger: Ledger, pricing: Pricing, rate_rps: float
-) -> Moving:
+def _moving(programme: Programme, ledger: Ledger, pricing: Pricing, rate_rps: float) -> Moving:
     scenario, devices = programme.scenario, programme.devices
     most = np.full((len(devices), len(devices)), np.inf)
     price = np.zeros((len(devices), len(devices)))
@@ -255,8 +280,10 @@ def _moving(
     def between(a: str, b: str) -> tuple[float, float]:
         if a == b:
             return 0.0, np.inf
-        resources = [link(a, b), *((UPLINK, end) for end in (a, b)
-                                   if scenario.device[end].uplink_mbps is not None)]
+        resources = [
+            link(a, b),
+            *((UPLINK, end) for end in (a, b) if scenario.device[end].uplink_mbps is not None),
+        ]
         value = sum(pricing.of.get(r, 0.0) for r in resources) * 8e-6
         free = min(ledger.free(r) + SLACK * ledger.capacity(r) for r in resources)
         return value, free / (8e-6 * rate_rps) if rate_rps > 0 else np.inf
@@ -283,5 +310,6 @@ def _moving(
         for k, last in enumerate(programme.last_use):
             if last == k:
                 limits[k, None] = np.array([limit for _, limit in pairs])
-    return Moving(hop=programme.hops.usd_per_byte * usd + price, entry=entry, exit=exits,
-                  max_bytes=limits)
+    return Moving(
+        hop=programme.hops.usd_per_byte * usd + price, entry=entry, exit=exits, max_bytes=limits
+    )

@@ -23,7 +23,12 @@ class Planner(Protocol):
     """Turns a scenario into a decision."""
 
     def __call__(
-        self, scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None,
+        self,
+        scenario: Scenario,
+        *,
+        effort: Stop,
+        seed: int,
+        previous: Decision | None,
         clock: Callable[[], float],
     ) -> Decision:
         """Plan; `clock` is for reporting and for `effort`, never for the answer itself."""
@@ -35,8 +40,12 @@ PLANNERS: dict[str, Planner] = {NAME: greedy}
 
 
 def plan(
-    scenario: Scenario, *, effort: Stop | None = None, seed: int = 0,
-    previous: Decision | None = None, planner: str = NAME,
+    scenario: Scenario,
+    *,
+    effort: Stop | None = None,
+    seed: int = 0,
+    previous: Decision | None = None,
+    planner: str = NAME,
     clock: Callable[[], float] | None = None,
 ) -> Decision:
     """Decide where every operator of every query runs, with which config and share.
@@ -57,9 +66,13 @@ def plan(
     """
     if planner not in PLANNERS:
         raise InvalidInput(
-            f"unknown planner {planner!r}", remedy=f"known: {', '.join(sorted(PLANNERS))}")
+            f"unknown planner {planner!r}", remedy=f"known: {', '.join(sorted(PLANNERS))}"
+        )
     rounds = max(1, min(_ROUNDS, _QUERIES_TIMES_ROUNDS // max(1, len(scenario.queries))))
     return PLANNERS[planner](
-        scenario, effort=effort or MaxIterations(rounds), seed=seed, previous=previous,
+        scenario,
+        effort=effort or MaxIterations(rounds),
+        seed=seed,
+        previous=previous,
         clock=clock or (lambda: 0.0),
     )

@@ -71,10 +71,19 @@ def bound_slots(programme: Programme, ledger: Ledger, pricing: Pricing) -> Progr
     chosen: dict[tuple[str, ...], list[str]] = {}
     for group in dict.fromkeys(programme.groups):
         count = programme.groups.count(group)
-        ranked = sorted(group, key=lambda d: (
-            d in pricing.closed, pricing.of.get(("cores", d), 0.0), d not in before, -free[d]))
-        used = sorted((d for d in group if ledger.instances.get(d) and d not in pricing.closed),
-                      key=lambda d: free[d])
+        ranked = sorted(
+            group,
+            key=lambda d: (
+                d in pricing.closed,
+                pricing.of.get(("cores", d), 0.0),
+                d not in before,
+                -free[d],
+            ),
+        )
+        used = sorted(
+            (d for d in group if ledger.instances.get(d) and d not in pricing.closed),
+            key=lambda d: free[d],
+        )
         picked = [*(d for d in ranked if d in before)][:1] or ranked[:1]
         for device in [*used[:1], *ranked]:
             if device not in picked and len(picked) < count:
@@ -84,8 +93,14 @@ def bound_slots(programme: Programme, ledger: Ledger, pricing: Pricing) -> Progr
 
 
 def search(
-    catalogue: Catalogue, query: Query, ledger: Ledger, pricing: Pricing, share: float,
-    judge: Callable[[PlacedPlan, float], Verdict | None], *, slots: int = 1,
+    catalogue: Catalogue,
+    query: Query,
+    ledger: Ledger,
+    pricing: Pricing,
+    share: float,
+    judge: Callable[[PlacedPlan, float], Verdict | None],
+    *,
+    slots: int = 1,
 ) -> Candidate | None:
     """The best plan for `share` of the query's traffic that `judge` accepts.
 
@@ -100,16 +115,24 @@ def search(
     """
     programme = bound_slots(catalogue.programme(query, slots=slots), ledger, pricing)
     choices, moving = offers(
-        programme, ledger, pricing, rate_rps=query.rate_rps * query.count * share,
-        streams=streams(query, share), scv=arrival_scv(query),
+        programme,
+        ledger,
+        pricing,
+        rate_rps=query.rate_rps * query.count * share,
+        streams=streams(query, share),
+        scv=arrival_scv(query),
     )
     limits = limits_of(query)
     order = itertools.count()
     heap: list[tuple[float, int, Found, _Branch]] = []
 
     def push(branch: _Branch) -> None:
-        found = solve(programme, branch.choices, branch.moving,
-                      dataclasses.replace(limits, latency_ms=branch.latency_ms))
+        found = solve(
+            programme,
+            branch.choices,
+            branch.moving,
+            dataclasses.replace(limits, latency_ms=branch.latency_ms),
+        )
         if found is not None:
             heapq.heappush(heap, (found.value, next(order), found, branch))
 
@@ -137,7 +160,8 @@ def _children(
         # Sharing a machine with oneself is what the programme did not see: either it is
         # avoided, or there has to be room for it.
         tighter = dataclasses.replace(
-            branch, latency_ms=branch.latency_ms - excess, tightened=branch.tightened + 1)
+            branch, latency_ms=branch.latency_ms - excess, tightened=branch.tightened + 1
+        )
         return [tighter, *_apart(programme, found, branch)]
     if resource is None:
         return []
@@ -151,7 +175,8 @@ def _apart(programme: Programme, found: Found, branch: _Branch) -> list[_Branch]
     slots = [int(s.slot[o]) for s, o in zip(programme.steps, found.options, strict=True)]
     return [
         _forbid(branch, k, programme.steps[k].slot == slot)
-        for k, slot in enumerate(slots) if slots.count(slot) > 1
+        for k, slot in enumerate(slots)
+        if slots.count(slot) > 1
     ]
 
 
@@ -195,8 +220,10 @@ def _without_edges(
         here = devices[slot[k]]
         if k in programme.entry:
             edges.append(((None, k), (slot[k],), source[step.name], here, programme.entry[k][1]))
-        edges += [((need, k), (slot[need], slot[k]), devices[slot[need]], here, size[need])
-                  for need in step.needs]
+        edges += [
+            ((need, k), (slot[need], slot[k]), devices[slot[need]], here, size[need])
+            for need in step.needs
+        ]
         if programme.exits is not None and programme.last_use[k] == k:
             edges.append(((k, None), (slot[k],), here, home, size[k]))
     children = []

@@ -76,8 +76,7 @@ class Selection:
     def judge(self, placed: PlacedPlan, share: float) -> Verdict | None:
         """What would be wrong with this plan on top of what is admitted, None if nothing."""
         query, ledger = placed.query, self.ledger
-        undo = ledger.add(placed.use, query.rate_rps * query.count * share,
-                          streams(query, share))
+        undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
         try:
             overloads = ledger.violations(placed.touches)
             if overloads:
@@ -112,8 +111,12 @@ def splittable(catalogue: Catalogue, query: Query) -> bool:
 
 
 def select(
-    catalogue: Catalogue, order: Sequence[Query], pricing: Pricing,
-    previous: Mapping[str, Sequence[tuple[float, Plan]]], *, keep: bool = False,
+    catalogue: Catalogue,
+    order: Sequence[Query],
+    pricing: Pricing,
+    previous: Mapping[str, Sequence[tuple[float, Plan]]],
+    *,
+    keep: bool = False,
 ) -> Selection:
     """Admit queries in this order.
 
@@ -182,8 +185,9 @@ def _admit_part(
             continue
         tried.add(share)
         for slots in dict.fromkeys(sizes):
-            found = search(chosen.catalogue, query, chosen.ledger, pricing, share,
-                           chosen.judge, slots=slots)
+            found = search(
+                chosen.catalogue, query, chosen.ledger, pricing, share, chosen.judge, slots=slots
+            )
             if found is None:
                 continue
             chosen.admit(found.placed, _largest(chosen, found.placed, share, rest, unit))
@@ -200,13 +204,17 @@ def _linear_limit(chosen: Selection, placed: PlacedPlan) -> float:
     """The share at which the first per-second resource is used up."""
     rate = placed.query.rate_rps * placed.query.count
     ledger = chosen.ledger
-    return min((ledger.free(r) / (amount * rate) for r, amount in placed.use.linear.items()
-                if amount * rate > 0), default=math.inf)
+    return min(
+        (
+            ledger.free(r) / (amount * rate)
+            for r, amount in placed.use.linear.items()
+            if amount * rate > 0
+        ),
+        default=math.inf,
+    )
 
 
-def _largest(
-    chosen: Selection, placed: PlacedPlan, fits: float, rest: float, unit: float
-) -> float:
+def _largest(chosen: Selection, placed: PlacedPlan, fits: float, rest: float, unit: float) -> float:
     """The largest share up to `rest` that the plan still takes, given that `fits` does."""
     low, high = fits, min(rest, _linear_limit(chosen, placed))
     if unit == 0 and high > low and chosen.judge(placed, high) is None:
