@@ -1,0 +1,158 @@
+"""amqtt in this process: for development, on loopback, MQTT 3.1.1 only.
+
+amqtt 0.12.1 needs help in five places, each marked below. It is pinned to that version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from amqtt.broker import Broker
+from amqtt.contexts import Action, BrokerConfig, ListenerConfig
+
+from circinus_coordinator.broker.access import Access, may
+
+__all__ = ["EmbeddedBroker"]
+
+STOP_S = 5.0
+
+
+class _Snapshots(dict[str, Any]):
+    """A dict that may change while it is iterated over."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(super().keys()))
+
+    def items(self) -> Any:
+        return list(super().items())
+
+
+class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no annotations that count
+    """A broker for one machine and a few clients."""
+
+    def __init__(self, host: str, port: int) -> None:
+        # It logs each refused MQTT 5 connect and each port that is only knocked at.
+        logging.getLogger("amqtt").setLevel(logging.ERROR)
+        super().__init__(
+            BrokerConfig(
+                listeners={"default": ListenerConfig(bind=f"{host}:{port}")},
+                plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {}},
+            )
+        )
+        # 1. It awaits while it iterates over these; a client that subscribes meanwhile would cost
+        # another its message, or its connection.
+        self._subscriptions = _Snapshots()
+        self._active: dict[str, tuple[Any, asyncio.Event]] = {}
+        self._evictions: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def stop(self) -> None:
+        """Disconnect everybody and stop listening."""
+        self._stopping = True
+        with contextlib.suppress(asyncio.TimeoutError):
+            # From Python 3.12 on it waits for clients that connected and never said a word.
+            await asyncio.wait_for(self.shutdown(), STOP_S)
+
+    # ---- 2. retained messages go to those who subscribed and may read them ---------------------
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Any
+    ) -> None:
+        # On connect it calls this for every filter anybody has subscribed to.
+        topic_filter, qos = subscription
+        subscribers = self._subscriptions.get(topic_filter, ())
+        if all(other.client_id != session.client_id for other, _ in subscribers):
+            return
+        handler = self._get_handler(session)
+        if handler is None:
+            return
+        await asyncio.gather(
+            *(
+                handler.mqtt_publish(kept.topic, kept.data, min(qos, kept.qos or qos), retain=True)
+                for kept in list(self._retained_messages.values())
+                if self._matches(kept.topic, topic_filter)
+                and may(session.username, Access.READ, kept.topic)
+            ),
+            return_exceptions=True,
+        )
+
+    async def _topic_filtering(self, session: Any, topic: str, action: Any) -> bool:
+        # As with Mosquitto, everybody may subscribe to everything, but is sent only what they may
+        # read. Not a plug-in: those are not asked about retained messages.
+        if action == Action.SUBSCRIBE:
+            return True
+        access = Access.WRITE if action == Action.PUBLISH else Access.READ
+        return may(session.username, access, topic)
+
+    # ---- 3. a client id belongs to who connected last -------------------------------------------
+
+    async def _delete_session(self, client_id: str) -> None:
+        # Before it forgets a session whose connection would go on, unseen and unable to receive.
+        await self._evict(client_id)
+        await super()._delete_session(client_id)
+
+    async def _handle_client_session(
+        self, reader: Any, writer: Any, client_session: Any, handler: Any, *rest: Any
+    ) -> None:
+        await self._evict(client_session.client_id)
+        self._watch_silence(client_session, handler)
+        await super()._handle_client_session(reader, writer, client_session, handler, *rest)
+
+    async def _client_message_loop(self, client_session: Any, handler: Any) -> None:
+        client_id = client_session.client_id
+        # Once more: two may have come in at the same moment.
+        await self._evict(client_id)
+        ended = asyncio.Event()
+        self._active[client_id] = (handler, ended)
+        try:
+            await super()._client_message_loop(client_session, handler)
+        finally:
+            if client_session.transitions.state == "connected":
+                # It leaves its loop over an invalid topic without closing the connection.
+                await self._stop_handler(handler)
+                client_session.transitions.disconnect()
+            ended.set()
+            if self._active.get(client_id, (None, None))[0] is handler:
+                del self._active[client_id]
+
+    async def _evict(self, client_id: str) -> None:
+        active = self._active.get(client_id)
+        if active is None:
+            return
+        handler, ended = active
+        await handler.handle_connection_closed()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(ended.wait(), STOP_S)
+
+    async def _cleanup_session(self, client_id: str) -> None:
+        # Once a second it collects ended sessions and then ends them one by one; a client that
+        # came back in between must not be thrown out.
+        session, _ = self._sessions.get(client_id, (None, None))
+        if self._stopping or session is None or session.transitions.state == "disconnected":
+            await super()._cleanup_session(client_id)
+
+    # ---- 4. a silent client is dead -------------------------------------------------------------
+
+    def _watch_silence(self, session: Any, handler: Any) -> None:
+        # MQTT 3.1.1, 3.1.2.10: one and a half times the keep-alive. It only notes the silence.
+        session.keep_alive = math.ceil(1.5 * session.keep_alive)
+
+        def on_silence() -> None:
+            task = asyncio.ensure_future(handler.handle_connection_closed())
+            self._evictions.add(task)
+            task.add_done_callback(self._evictions.discard)
+
+        handler.handle_read_timeout = on_silence
+
+    # ---- 5. a will is a message like any other --------------------------------------------------
+
+    async def _handle_disconnect(self, client_session: Any, handler: Any, waiter: Any) -> None:
+        topic = client_session.will_topic
+        if topic and not may(client_session.username, Access.WRITE, topic):
+            client_session.will_flag = False
+        await super()._handle_disconnect(client_session, handler, waiter)
