@@ -8,6 +8,7 @@ order. Nothing is ever unpickled.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["dumps", "join", "loads", "plain"]
 
 ARRAY = 1
+LARGE = 4096
+_BIN32 = struct.Struct(">BI")  # msgpack: bin 32
 # JSON of a larger array helps nobody; msgpack carries it.
 MAX_JSON_ELEMENTS = 100_000
 # Kinds that numpy can rebuild from raw bytes: no objects, no structures.
@@ -34,6 +37,9 @@ def dumps(value: Any) -> bytes:
     Raises:
         InvalidInput: If it holds something msgpack cannot carry.
     """
+    if type(value) is bytes and len(value) > LARGE:
+        # One copy; msgspec grows its buffer step by step and copies at each.
+        return _BIN32.pack(0xC6, len(value)) + value
     try:
         return _encoder.encode(value)
     except (TypeError, OverflowError, ValueError, RecursionError) as error:

@@ -11,6 +11,7 @@ import psutil
 
 from circinus.messages import InstanceReport, InstanceSpec
 from circinus_agent.dataplane.backoff import Backoff
+from circinus_agent.runtime.heap import keep_freed_memory
 from circinus_agent.runtime.outcome import Failure, WorkerFailed
 from circinus_agent.runtime.replica import Replica
 from circinus_agent.runtime.results import BatchResult, ItemResult, Payload, failed_batch
@@ -44,6 +45,7 @@ class Instance:
         on_idle: Callable[[], None] | None = None,
         nice: int = 0,
     ) -> None:
+        keep_freed_memory()
         self.spec = spec
         self.version = ""
         """`Operator.version` of the class that runs."""

@@ -16,6 +16,7 @@ import msgspec
 
 from circinus.messages import InstanceSpec
 from circinus_agent.runtime import wire
+from circinus_agent.runtime.heap import CHILD_ENVIRONMENT
 from circinus_agent.runtime.outcome import Failure, WorkerFailed
 from circinus_agent.runtime.pipes import LineLog, PipeReader, PipeWriter, open_pipe
 from circinus_agent.runtime.results import BatchResult, ItemResult, Payload
@@ -159,7 +160,7 @@ class Replica:
                 stderr=log_write,
                 pass_fds=(command_read, result_write),
                 start_new_session=True,
-                env={**os.environ, **threads, "PYTHONUNBUFFERED": "1"},
+                env={**CHILD_ENVIRONMENT, **os.environ, **threads, "PYTHONUNBUFFERED": "1"},
             )
         except OSError as error:
             for fd in (command_write, result_read, log_read):

@@ -19,6 +19,7 @@ from circinus.messages import (
 )
 from circinus_agent.dataplane.frames import Frame
 from circinus_agent.runtime.folder import Input
+from circinus_agent.runtime.heap import keep_freed_memory
 from circinus_agent.runtime.outcome import Failure, Outcome, ResultEvent, WorkerFailed
 from circinus_agent.runtime.plan import Plan
 from circinus_agent.runtime.pool import Pool
@@ -58,6 +59,7 @@ class Runtime:
         publish: Callable[[str, bytes], None] | None = None,
         on_change: Callable[[str], None] | None = None,
     ) -> None:
+        keep_freed_memory()
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._pool = Pool(settings, self._loop, on_change)

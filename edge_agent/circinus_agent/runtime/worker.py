@@ -137,6 +137,7 @@ class Worker:
     def __init__(self, commands: int, results: int) -> None:
         self._commands = commands
         self._results = results
+        self._buffer = bytearray(1 << 16)
         self._memory_at = 0.0
         self._memory_mb = 0.0
 
@@ -204,13 +205,17 @@ class Worker:
         if prefix is None:
             return None
         header, body = wire.PREFIX.unpack(prefix)
+        prefix.release()
         data = self._exactly(header + body)
         if data is None:
             return None
         return wire.to_child.decode(data[:header]), data[header:]
 
     def _exactly(self, count: int) -> memoryview | None:
-        view = memoryview(bytearray(count))
+        if count > len(self._buffer):
+            self._buffer = bytearray(count)
+        # Used again for each message: whatever is decoded from it is copied.
+        view = memoryview(self._buffer)[:count]
         done = 0
         while done < count:
             got = os.readv(self._commands, [view[done:]])
