@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,7 @@ from circinus.operator import Context
 __all__ = ["MODELS", "load_model", "quantised"]
 
 PACKAGE = "rapidocr_onnxruntime"
+METHOD = "qdq7-1"  # in the name of cached files: change it with anything in `quantise`
 MODELS = {
     "detect": "ch_PP-OCRv4_det_infer.onnx",
     "orient": "ch_ppocr_mobile_v2.0_cls_infer.onnx",
@@ -47,18 +51,16 @@ def quantised(
     """The int8 version of `source`, made if `cache` does not hold it yet.
 
     The file appears under its name only when it is whole, so that a process killed half way
-    leaves nothing that could be mistaken for a model. Two processes that want the same model
-    take turns, so that the second finds it made.
+    leaves nothing that could be mistaken for a model. Of several processes that want the same
+    model one makes it and the others wait.
 
     Args:
         name: A key of ``MODELS``.
         source: The fp32 model.
         cache: The folder that outlives the process.
         make: Writes the int8 version of (name, source) to a path; by default
-            :func:`read_signs.quantise.quantise`.
+            :mod:`read_signs.quantise`, in a process of its own.
     """
-    from read_signs.quantise import METHOD, quantise  # pulls in onnx: only where int8 is used
-
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     target = cache / f"{name}-{digest}-ort{onnxruntime.__version__}-{METHOD}.onnx"
     if target.exists():
@@ -69,6 +71,22 @@ def quantised(
         if not target.exists():
             with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
                 made = Path(scratch) / "int8.onnx"
-                (make or quantise)(name, source, made)
+                (make or _quantise_in_child)(name, source, made)
                 made.replace(target)
     return target
+
+
+def _quantise_in_child(name: str, source: Path, target: Path) -> None:
+    """Quantise where the 200 MB it takes for a moment do not stay with an operator for good."""
+    command = [sys.executable, "-m", "read_signs.quantise", name, str(source), str(target)]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        cause = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise RuntimeError(f"the model of {name} could not be quantised: {cause}")
