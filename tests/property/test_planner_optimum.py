@@ -15,11 +15,11 @@ from circinus.decision import encode_decision
 from circinus.scenario import Scenario
 from circinus_coordinator.planning import MaxIterations, explain, plan
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.evaluate import PlacedPlan, place, plan_of
 from circinus_coordinator.planning.labels import Aim, solve
 from circinus_coordinator.planning.latency import percentile_ms, service_variance
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing, offers
+from circinus_coordinator.planning.placed import PlacedPlan, place, plan_of
 from circinus_coordinator.planning.search import limits_of
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.catalogue import Hops, Programme
 from circinus_coordinator.planning.offers import Choice
+from circinus_coordinator.planning.programme import Hops, Programme
 
 __all__ = ["Remainder", "remainder"]
 

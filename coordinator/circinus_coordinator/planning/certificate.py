@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from circinus.query import Query
-from circinus_coordinator.planning.catalogue import Catalogue, Programme
-from circinus_coordinator.planning.evaluate import PlacedPlan, place, plan_of
+from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.labels import solve
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing, offers
+from circinus_coordinator.planning.placed import PlacedPlan, place, plan_of
+from circinus_coordinator.planning.programme import Programme
 from circinus_coordinator.planning.search import limits_of
 
 __all__ = ["Alone", "alone", "upper_bound"]

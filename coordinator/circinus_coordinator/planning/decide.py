@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from circinus.decision import Assignment, Decision, Plan
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import Alone
-from circinus_coordinator.planning.evaluate import Evaluation, PlacedPlan, evaluate
+from circinus_coordinator.planning.evaluate import Evaluation, evaluate
 from circinus_coordinator.planning.explain import rejection
 from circinus_coordinator.planning.loads import Ledger
+from circinus_coordinator.planning.placed import PlacedPlan
 from circinus_coordinator.planning.selection import Selection
 
 __all__ = ["Clock", "Standing", "decision_of", "standing"]

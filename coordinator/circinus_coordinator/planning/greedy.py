@@ -15,10 +15,11 @@ from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import Alone, alone, upper_bound
 from circinus_coordinator.planning.decide import Clock, decision_of, standing
 from circinus_coordinator.planning.evaluate import deployment
-from circinus_coordinator.planning.loads import Ledger, Resource
+from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.selection import Selection, select, splittable
 from circinus_coordinator.planning.stop import Stop
+from circinus_coordinator.planning.uses import Resource
 
 __all__ = ["NAME", "greedy"]
 

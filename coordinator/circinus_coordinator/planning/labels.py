@@ -22,16 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from circinus_coordinator.planning.bounds import Remainder, remainder
-from circinus_coordinator.planning.catalogue import Programme
+from circinus_coordinator.planning.label_state import Labels, concatenate
 from circinus_coordinator.planning.latency import percentile_factor
 from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.pareto import survivors
+from circinus_coordinator.planning.programme import Programme
+from circinus_coordinator.planning.transitions import Transitions, transitions
 
 __all__ = ["TOLERANCE", "Aim", "Found", "Limits", "solve"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
 # Relative slack on SLO comparisons: sums of floats in another order must not decide.
 TOLERANCE = 1e-9
 # Expanding more pairs at a time costs memory and gains nothing.
@@ -66,43 +67,6 @@ class Found:
     def latency_ms(self, percentile: float) -> float:
         """Its latency at the percentile."""
         return self.mean + percentile_factor(percentile) * float(np.sqrt(self.variance))
-
-
-@dataclass(slots=True)
-class _Labels:
-    """All labels of a stage. `at`, `mean`, `variance`, `size` are keyed by frontier operator."""
-
-    node: IntArray
-    at: dict[int, IntArray]
-    mean: dict[int, FloatArray]
-    variance: dict[int, FloatArray]
-    size: dict[int, FloatArray]
-    done_mean: FloatArray
-    done_variance: FloatArray
-    usd: FloatArray
-    value: FloatArray
-    parent: IntArray
-    option: IntArray
-
-    def take(self, index: IntArray) -> _Labels:
-        """The labels at `index`."""
-
-        def pick(columns: dict[int, npt.NDArray[np.generic]]) -> dict[int, object]:
-            return {k: column[index] for k, column in columns.items()}
-
-        return _Labels(
-            self.node[index],
-            pick(self.at),
-            pick(self.mean),
-            pick(self.variance),  # type: ignore[arg-type]
-            pick(self.size),
-            self.done_mean[index],
-            self.done_variance[index],  # type: ignore[arg-type]
-            self.usd[index],
-            self.value[index],
-            self.parent[index],
-            self.option[index],
-        )
 
 
 def solve(
@@ -148,7 +112,7 @@ class _Search:
     def run(self) -> Found | None:
         one: FloatArray = np.zeros(1)
         nothing: IntArray = np.zeros(1, dtype=np.int64)
-        labels = _Labels(nothing, {}, {}, {}, {}, one, one, one, one, nothing, nothing)
+        labels = Labels(nothing, {}, {}, {}, {}, one, one, one, one, nothing, nothing)
         history: list[tuple[IntArray, IntArray]] = []
         for k in range(len(self.programme.order)):
             labels = self._step(labels, k)
@@ -157,10 +121,10 @@ class _Search:
             history.append((labels.parent, labels.option))
         return self._best(labels, history)
 
-    def _step(self, labels: _Labels, k: int) -> _Labels:
+    def _step(self, labels: Labels, k: int) -> Labels:
         labels.parent = np.arange(len(labels.node), dtype=np.int64)
         arrived, mean, variance, slot = self._arrive(labels, k)
-        table = _transitions(self.programme, self.choices[k], k)
+        table = transitions(self.programme, self.choices[k], k)
         key = arrived.node * self.slots + slot
         counts = table.count[key]
         parts = []
@@ -171,10 +135,10 @@ class _Search:
             )
         if len(parts) == 1:
             return parts[0]
-        merged = _concatenate(parts)
+        merged = concatenate(parts)
         return merged.take(self._survivors(merged))
 
-    def _arrive(self, labels: _Labels, k: int) -> tuple[_Labels, FloatArray, FloatArray, IntArray]:
+    def _arrive(self, labels: Labels, k: int) -> tuple[Labels, FloatArray, FloatArray, IntArray]:
         """Each label taken to each slot where operator k may run, its inputs all there."""
         options = self.programme.steps[k]
         slots = np.unique(options.slot[self.choices[k].allowed])
@@ -218,13 +182,13 @@ class _Search:
 
     def _run(
         self,
-        labels: _Labels,
+        labels: Labels,
         k: int,
         mean: FloatArray,
         variance: FloatArray,
         key: IntArray,
-        table: _Transitions,
-    ) -> _Labels:
+        table: Transitions,
+    ) -> Labels:
         """Each arrived label with each option that its node and slot permit."""
         label, entry = table.pairs(key)
         option, node = table.option[entry], table.node[entry]
@@ -245,7 +209,7 @@ class _Search:
         return out.take(self._survivors(out))
 
     def _finish(
-        self, labels: _Labels, k: int, finish: FloatArray, spread: FloatArray, slot: IntArray
+        self, labels: Labels, k: int, finish: FloatArray, spread: FloatArray, slot: IntArray
     ) -> None:
         size = self.programme.steps[k].size[labels.option]
         if self.programme.last_use[k] != k:
@@ -269,7 +233,7 @@ class _Search:
 
     def _survivors(
         self,
-        labels: _Labels,
+        labels: Labels,
         now: tuple[FloatArray, FloatArray] | None = None,
         slot: IntArray | None = None,
     ) -> IntArray:
@@ -285,7 +249,7 @@ class _Search:
             dimensions += [labels.done_mean, labels.done_variance, *(now or ())]
         return survivors(group, [*dimensions, *self._money(labels)])
 
-    def _money(self, labels: _Labels) -> list[FloatArray]:
+    def _money(self, labels: Labels) -> list[FloatArray]:
         limited = bool(np.isfinite(self.limit_usd))
         if self.aim is Aim.LATENCY:
             return [labels.usd] if limited else []
@@ -293,7 +257,7 @@ class _Search:
             return [labels.value, labels.usd]
         return [labels.value]
 
-    def _best(self, labels: _Labels, history: list[tuple[IntArray, IntArray]]) -> Found | None:
+    def _best(self, labels: Labels, history: list[tuple[IntArray, IntArray]]) -> Found | None:
         latency = labels.done_mean + self.factor * np.sqrt(labels.done_variance)
         keep = np.isfinite(latency) & (labels.usd <= self.limit_usd)
         if self.timed:
@@ -318,53 +282,6 @@ class _Search:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Transitions:
-    """For each (node, slot): a run of (option, next node) entries."""
-
-    start: IntArray
-    count: IntArray
-    option: IntArray
-    node: IntArray
-
-    def pairs(self, key: IntArray) -> tuple[IntArray, IntArray]:
-        """Every (row of `key`, entry) pair."""
-        counts = self.count[key]
-        row = np.repeat(np.arange(len(key), dtype=np.int64), counts)
-        offset = np.arange(len(row), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
-        return row, self.start[key][row] + offset
-
-
-def _transitions(programme: Programme, choice: Choice, k: int) -> _Transitions:
-    """What may follow each (node, slot): the undominated options of the configs it permits."""
-    step = programme.steps[k]
-    node, config, target = programme.automaton.edges[k]
-    option = np.flatnonzero(choice.allowed).astype(np.int64)
-    # Options on one slot whose configs no node tells apart compete on numbers alone.
-    symbol = programme.automaton.symbols[k][step.config[option]]
-    group = step.slot[option] * (len(step.configs) + 1) + symbol
-    columns = (choice.mean, choice.variance, choice.usd, choice.value, step.size)
-    option = option[survivors(group, [column[option] for column in columns])]
-    option = option[np.argsort(step.config[option], kind="stable")]
-    per_config = np.bincount(step.config[option], minlength=len(step.configs))
-    first = np.cumsum(per_config) - per_config
-    counts = per_config[config]
-    edge = np.repeat(np.arange(len(config), dtype=np.int64), counts)
-    offset = np.arange(len(edge), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen = option[first[config][edge] + offset]
-    slots = len(programme.devices)
-    key = node[edge] * slots + step.slot[chosen]
-    order = np.argsort(key, kind="stable")
-    size = (int(node.max()) + 1) * slots
-    count = np.bincount(key, minlength=size).astype(np.int64)
-    return _Transitions(
-        start=np.cumsum(count) - count,
-        count=count,
-        option=chosen[order],
-        node=target[edge][order],
-    )
-
-
 def _chunks(counts: IntArray) -> list[tuple[int, int]]:
     """Runs of labels whose expansions stay below the chunk size, or single labels."""
     total = np.cumsum(counts)
@@ -375,16 +292,3 @@ def _chunks(counts: IntArray) -> list[tuple[int, int]]:
         runs.append((start, stop))
         start = stop
     return runs or [(0, 0)]
-
-
-def _concatenate(parts: Sequence[_Labels]) -> _Labels:
-    def join(name: str) -> dict[int, npt.NDArray[np.generic]]:
-        columns = [getattr(part, name) for part in parts]
-        return {k: np.concatenate([c[k] for c in columns]) for k in columns[0]}
-
-    keyed = {name: join(name) for name in ("at", "mean", "variance", "size")}
-    flat = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("node", "done_mean", "done_variance", "usd", "value", "parent", "option")
-    }
-    return _Labels(**keyed, **flat)  # type: ignore[arg-type]

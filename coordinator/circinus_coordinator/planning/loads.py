@@ -1,4 +1,4 @@
-"""What plans use, and the ledger of what is used and what is left.
+"""The ledger: what is used of machines and links, and what is left.
 
 Per-second resources add up linearly. Memory does not: an instance of (implementation, config,
 batch) on a device is shared by everybody who uses it, and is replicated as its load demands.
@@ -13,113 +13,25 @@ from typing import TypeVar
 
 import numpy as np
 
-from circinus.pipeline import Config
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.latency import Station, wait
+from circinus_coordinator.planning.uses import (
+    LINK,
+    MEMORY,
+    UPLINK,
+    WORKER,
+    InstanceKey,
+    Resource,
+    StepUse,
+    Use,
+)
 
-__all__ = ["InstanceKey", "Ledger", "Resource", "StepUse", "Use", "describe", "link"]
+__all__ = ["SLACK", "Instance", "Ledger", "Undo", "replicas_for", "tokens"]
 
 # Slack on capacities, relative: shares are computed by division.
 SLACK = 1e-9
-WORKER = "worker"
-MEMORY = "memory"
-LINK = "link"
-UPLINK = "uplink"
-
 K = TypeVar("K")
 V = TypeVar("V")
-
-Resource = tuple[str, ...]
-"""("cores", device), (accelerator, device), ("memory", device), ("link", a, b),
-("uplink", device), or ("worker", device, instance) for the one worker of a stateful operator."""
-
-InstanceKey = tuple[str, str, Config, int]
-"""(device, implementation, config, batch)."""
-
-
-def describe(resource: Resource) -> str:
-    """The resource as people read it: ``cores of edge-1``, ``link edge-1 - pi-2``."""
-    if resource[0] == LINK:
-        return f"link {resource[1]} - {resource[2]}"
-    if resource[0] == WORKER:
-        return f"the single {resource[2]} worker of {resource[1]}"
-    return f"{resource[0]} of {resource[1]}"
-
-
-def link(a: str, b: str) -> Resource:
-    """The link between two devices."""
-    return (LINK, *sorted((a, b)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepUse:
-    """What one step of a plan uses per request."""
-
-    key: InstanceKey
-    service_ms: float
-    variance: float
-    compute_s: Mapping[str, float]
-    memory_mb: float
-    stateful: bool
-
-    @property
-    def device(self) -> str:
-        """Where it runs."""
-        return self.key[0]
-
-    @property
-    def batch(self) -> int:
-        """Requests per batch."""
-        return self.key[3]
-
-    @property
-    def erlang_ms(self) -> float:
-        """Worker time per request, batches taken as full, ms."""
-        return self.service_ms / self.batch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
-    """What a plan uses per request: its steps and the bytes it moves."""
-
-    steps: tuple[StepUse, ...]
-    bytes_between: tuple[tuple[str, str, float], ...]
-    linear: Mapping[Resource, float]
-    scv: float
-
-    @classmethod
-    def of(
-        cls,
-        scenario: Scenario,
-        steps: Iterable[StepUse],
-        moves: Iterable[tuple[str, str, float]],
-        scv: float,
-    ) -> Use:
-        """Sum up the per-second resources of steps and moves."""
-        steps, moves = tuple(steps), tuple(m for m in moves if m[0] != m[1])
-        linear: dict[Resource, float] = {}
-
-        def add(resource: Resource, amount: float) -> None:
-            if amount > 0:
-                linear[resource] = linear.get(resource, 0.0) + amount
-
-        for step in steps:
-            for name, seconds in step.compute_s.items():
-                add((name, step.device), seconds)
-            if step.stateful:
-                add((WORKER, step.device, _instance_name(step.key)), step.erlang_ms / 1e3)
-        for a, b, size in moves:
-            megabits = size * 8e-6
-            add(link(a, b), megabits)
-            for end in (a, b):
-                if scenario.device[end].uplink_mbps is not None:
-                    add((UPLINK, end), megabits)
-        return cls(steps=steps, bytes_between=moves, linear=linear, scv=scv)
-
-
-def _instance_name(key: InstanceKey) -> str:
-    _, implementation, config, batch = key
-    return f"{implementation}[{config}]" + (f"x{batch}" if batch > 1 else "")
 
 
 @dataclass(slots=True)

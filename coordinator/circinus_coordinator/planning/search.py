@@ -17,11 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from circinus.query import Query
-from circinus_coordinator.planning.catalogue import Catalogue, Programme
-from circinus_coordinator.planning.evaluate import PlacedPlan, arrival_scv, place, plan_of, streams
+from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.labels import Found, Limits, solve
-from circinus_coordinator.planning.loads import LINK, MEMORY, UPLINK, WORKER, Ledger, Resource
+from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Choice, Moving, Pricing, offers
+from circinus_coordinator.planning.placed import PlacedPlan, arrival_scv, place, plan_of, streams
+from circinus_coordinator.planning.programme import Programme
+from circinus_coordinator.planning.uses import LINK, MEMORY, UPLINK, WORKER, Resource
 
 __all__ = ["Candidate", "bound_slots", "limits_of", "search"]
 

@@ -19,15 +19,10 @@ from circinus.errors import NoData
 from circinus.query import Query
 from circinus_coordinator.planning.candidates import permitted
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.evaluate import (
-    PlacedPlan,
-    add,
-    meets,
-    place,
-    streams,
-)
+from circinus_coordinator.planning.evaluate import add
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
+from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.search import Verdict, search
 
 __all__ = ["Admitted", "Selection", "previous_steps", "select", "splittable"]

@@ -1,0 +1,245 @@
+"""One plan with its profile rows and links looked up: latency, cost and use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from circinus.decision import Estimate, Plan, Step
+from circinus.errors import NoData
+from circinus.fleet import BYTES_PER_GB, Billing
+from circinus.pipeline import Deliver
+from circinus.profile import OperatorProfile
+from circinus.query import Query
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.labels import TOLERANCE, Found
+from circinus_coordinator.planning.latency import percentile_ms, service_variance
+from circinus_coordinator.planning.loads import Ledger
+from circinus_coordinator.planning.programme import STATION_PERCENTILE, Programme
+from circinus_coordinator.planning.uses import MEMORY, Resource, StepUse, Use
+
+__all__ = ["PlacedPlan", "arrival_scv", "meets", "place", "plan_of", "streams"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stop:
+    """One operator on the request's way."""
+
+    arrivals: tuple[tuple[int, float], ...]  # (position of the producer, -1 the source; ms)
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedPlan:
+    """A plan with everything about it that does not depend on load.
+
+    Attributes:
+        query: Whose plan it is.
+        plan: The plan.
+        use: What a request uses.
+        accuracy: Of its config vector, None where unknown.
+        usage_usd: Per request: computation on devices billed by use, and per-call prices.
+        machine_usd: Per request: computation pro rata on devices billed by machine.
+        network_usd: Per request.
+    """
+
+    query: Query
+    plan: Plan
+    use: Use
+    stops: tuple[_Stop, ...]
+    exits: tuple[tuple[int, float], ...]
+    accuracy: float | None
+    usage_usd: float
+    machine_usd: float
+    network_usd: float
+
+    @property
+    def usd(self) -> float:
+        """Cost of a request as the query's SLO counts it."""
+        return self.usage_usd + self.machine_usd + self.network_usd
+
+    @property
+    def touches(self) -> set[Resource]:
+        """Every resource it uses."""
+        return {*self.use.linear, *((MEMORY, step.device) for step in self.use.steps)}
+
+    def latency_ms(self, ledger: Ledger | None = None) -> float:
+        """Latency at the SLO's percentile at the ledger's loads; without one, unloaded."""
+        done: list[tuple[float, float]] = []
+        for stop, step in zip(self.stops, self.use.steps, strict=True):
+            mean = variance = 0.0
+            for producer, transfer in stop.arrivals:
+                before = done[producer] if producer >= 0 else (0.0, 0.0)
+                mean, variance = max(mean, before[0] + transfer), max(variance, before[1])
+            mean, variance = mean + stop.mean, variance + stop.variance
+            if ledger is not None and ledger.scenario.queueing:
+                wait_mean, wait_variance = _waiting(ledger, step)
+                mean, variance = mean + wait_mean, variance + wait_variance
+            done.append((mean, variance))
+        mean = max(done[last][0] + transfer for last, transfer in self.exits)
+        variance = max(done[last][1] for last, _ in self.exits)
+        return percentile_ms(mean, variance, self.query.slo.percentile)
+
+    def estimate(self, ledger: Ledger | None = None) -> Estimate:
+        """What the plan promises; a limit exceeded by rounding alone is given as the limit."""
+        slo = self.query.slo
+        return Estimate(
+            latency_ms=_snap(self.latency_ms(ledger), slo.latency_ms),
+            accuracy=self.accuracy,
+            cost_usd_per_1000=_snap(self.usd * 1000, slo.cost_usd_per_1000),
+        )
+
+
+def _waiting(ledger: Ledger, step: StepUse) -> tuple[float, float]:
+    """For a worker of the instance, then for the scarcest of the device's resources."""
+    mean, variance = ledger.instance_wait(step.key)
+    at_device = [
+        ledger.device_wait((name, step.device), step.key)
+        for name, seconds in step.compute_s.items()
+        if seconds > 0
+    ]
+    return (
+        mean + max((m for m, _ in at_device), default=0.0),
+        variance + max((v for _, v in at_device), default=0.0),
+    )
+
+
+def _snap(value: float, limit: float | None) -> float:
+    return limit if limit is not None and limit < value <= limit * (1 + TOLERANCE) else value
+
+
+def meets(query: Query, estimate: Estimate) -> str | None:
+    """The SLO that the estimate breaks (``latency``, ``accuracy``, ``cost``), None if none."""
+    slo = query.slo
+    if slo.latency_ms is not None and not estimate.latency_ms <= slo.latency_ms * (1 + TOLERANCE):
+        return "latency"
+    if slo.accuracy is not None and (estimate.accuracy is None or estimate.accuracy < slo.accuracy):
+        return "accuracy"
+    cost = slo.cost_usd_per_1000
+    if cost is not None and estimate.cost_usd_per_1000 > cost * (1 + TOLERANCE):
+        return "cost"
+    return None
+
+
+def plan_of(programme: Programme, found: Found) -> Plan:
+    """The found options as a plan, operators in pipeline order, on the bound devices."""
+    steps = {
+        step.name: Step(
+            device=programme.devices[step.slot[option]],
+            config=step.rows[option].config,
+            batch=step.rows[option].batch,
+        )
+        for step, option in zip(programme.steps, found.options, strict=True)
+    }
+    return {name: steps[name] for name in programme.pipeline.operators}
+
+
+def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
+    """Look up everything about a plan that does not depend on load.
+
+    Raises:
+        NoData: Where a step has no profile row, or a hop no link.
+    """
+    scenario = catalogue.scenario
+    pipeline = scenario.pipelines[query.pipeline]
+    names = list(pipeline.operators)
+    rows = {name: _row(catalogue, query, name, plan) for name in names}
+    position = {name: k for k, name in enumerate(names)}
+    moves: list[tuple[str, str, float]] = []
+
+    def hop(a: str, b: str, size: float) -> float:
+        link = scenario.network.between(a, b)
+        if link is None:
+            raise NoData(f"a link between {a} and {b}")
+        moves.append((a, b, size))
+        return link.transfer_ms(size) if a != b else 0.0
+
+    stops, steps = [], []
+    for name in names:
+        spec, row, device = pipeline.operators[name], rows[name], plan[name].device
+        arrivals = [
+            (position[need], hop(plan[need].device, device, rows[need].output_bytes))
+            for need in spec.needs
+        ]
+        if not spec.needs:
+            arrivals = [(-1, hop(query.source[name], device, pipeline.input_bytes[name]))]
+        stops.append(
+            _Stop(
+                arrivals=tuple(arrivals),
+                mean=row.latency_ms.mean,
+                variance=service_variance(row.latency_ms, query.slo.percentile),
+            )
+        )
+        steps.append(
+            StepUse(
+                key=(device, spec.implementation, row.config, row.batch),
+                service_ms=row.latency_ms.mean,
+                variance=service_variance(row.latency_ms, STATION_PERCENTILE),
+                compute_s=row.compute_s,
+                memory_mb=row.memory_mb,
+                stateful=spec.stateful,
+            )
+        )
+    home = query.source[pipeline.sources[0]]
+    exits = tuple(
+        (
+            position[name],
+            hop(plan[name].device, home, rows[name].output_bytes)
+            if pipeline.deliver is Deliver.SOURCE
+            else 0.0,
+        )
+        for name in pipeline.sinks
+    )
+    usage, machine = _compute_usd(catalogue, plan, rows)
+    network = math.fsum(
+        size * link.price_usd_gb / BYTES_PER_GB
+        for a, b, size in moves
+        if a != b and (link := scenario.network.between(a, b)) is not None
+    )
+    return PlacedPlan(
+        query=query,
+        plan=plan,
+        stops=tuple(stops),
+        exits=exits,
+        use=Use.of(scenario, steps, moves, arrival_scv(query)),
+        accuracy=catalogue.accuracy(query.pipeline).of({n: plan[n].config for n in names}),
+        usage_usd=usage,
+        machine_usd=machine,
+        network_usd=network,
+    )
+
+
+def arrival_scv(query: Query) -> float:
+    """Squared coefficient of variation of the gaps between a query's requests."""
+    return 0.0 if query.input.arrivals == "uniform" else 1.0
+
+
+def _row(catalogue: Catalogue, query: Query, name: str, plan: Plan) -> OperatorProfile:
+    scenario = catalogue.scenario
+    spec = scenario.pipelines[query.pipeline].operators[name]
+    step = plan[name]
+    kind = scenario.device[step.device].device_class
+    row = catalogue.profiles.row(query.pipeline, spec, kind, step.config, step.batch)
+    if row is None:
+        raise NoData(f"{name} with {step.config}, batch {step.batch}, on {kind}")
+    return row
+
+
+def _compute_usd(
+    catalogue: Catalogue, plan: Plan, rows: Mapping[str, OperatorProfile]
+) -> tuple[float, float]:
+    usage: list[float] = []
+    machine: list[float] = []
+    for name, row in rows.items():
+        kind = catalogue.scenario.class_of(plan[name].device)
+        usage.append(row.price_usd_per_call)
+        bill = machine if kind.billing is Billing.MACHINE else usage
+        bill.append(kind.usage_cost_usd(row.compute_s))
+    return math.fsum(usage), math.fsum(machine)
+
+
+def streams(query: Query, share: float) -> float:
+    """Independent request streams in a share of `count` queries; at least one."""
+    return max(1.0, query.count * share)

@@ -1,0 +1,64 @@
+"""What may follow a label: options by automaton node and slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus_coordinator.planning.offers import Choice
+from circinus_coordinator.planning.pareto import survivors
+from circinus_coordinator.planning.programme import Programme
+
+__all__ = ["Transitions", "transitions"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Transitions:
+    """For each (node, slot): a run of (option, next node) entries."""
+
+    start: IntArray
+    count: IntArray
+    option: IntArray
+    node: IntArray
+
+    def pairs(self, key: IntArray) -> tuple[IntArray, IntArray]:
+        """Every (row of `key`, entry) pair."""
+        counts = self.count[key]
+        row = np.repeat(np.arange(len(key), dtype=np.int64), counts)
+        offset = np.arange(len(row), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+        return row, self.start[key][row] + offset
+
+
+def transitions(programme: Programme, choice: Choice, k: int) -> Transitions:
+    """What may follow each (node, slot): the undominated options of the configs it permits."""
+    step = programme.steps[k]
+    node, config, target = programme.automaton.edges[k]
+    option = np.flatnonzero(choice.allowed).astype(np.int64)
+    # Options on one slot whose configs no node tells apart compete on numbers alone.
+    symbol = programme.automaton.symbols[k][step.config[option]]
+    group = step.slot[option] * (len(step.configs) + 1) + symbol
+    columns = (choice.mean, choice.variance, choice.usd, choice.value, step.size)
+    option = option[survivors(group, [column[option] for column in columns])]
+    option = option[np.argsort(step.config[option], kind="stable")]
+    per_config = np.bincount(step.config[option], minlength=len(step.configs))
+    first = np.cumsum(per_config) - per_config
+    counts = per_config[config]
+    edge = np.repeat(np.arange(len(config), dtype=np.int64), counts)
+    offset = np.arange(len(edge), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = option[first[config][edge] + offset]
+    slots = len(programme.devices)
+    key = node[edge] * slots + step.slot[chosen]
+    order = np.argsort(key, kind="stable")
+    size = (int(node.max()) + 1) * slots
+    count = np.bincount(key, minlength=size).astype(np.int64)
+    return Transitions(
+        start=np.cumsum(count) - count,
+        count=count,
+        option=chosen[order],
+        node=target[edge][order],
+    )
