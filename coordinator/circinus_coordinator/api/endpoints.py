@@ -16,7 +16,7 @@ from aiohttp import web
 from circinus import __version__
 from circinus.decision import encode_decision
 from circinus.errors import InvalidInput, NoData
-from circinus.scenario import Submission, decode_submission, encode_scenario
+from circinus.scenario import Submission, decode_submission
 from circinus_coordinator.api.errors import TooLarge, json_response
 from circinus_coordinator.daemon import (
     ArtifactInfo,
@@ -180,11 +180,11 @@ async def _profiles(request: web.Request) -> web.Response:
 
 
 async def _scenario(request: web.Request) -> web.Response:
-    scenario = request.app[COORDINATOR].scenario()
-    if scenario is None:
+    # The bytes the live planner was given, so that `circinus plan` sees the same.
+    document = request.app[COORDINATOR].scenario_document()
+    if document is None:
         raise NoData("a scenario: nothing has been planned yet")
-    # As the file has it, so that `circinus plan` sees what the live planner saw.
-    return web.Response(body=encode_scenario(scenario), content_type="application/json")
+    return web.Response(body=document, content_type="application/json")
 
 
 async def _decision(request: web.Request) -> web.Response:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 from circinus_coordinator.api.app import listen, serve
@@ -29,16 +31,18 @@ async def run_coordinator(settings: Settings, host: str, port: int) -> None:
     # First, so that a taken port is found before there is a broker or an open store.
     sock = listen(host, port)
     try:
-        await _serve(Coordinator(settings), sock, stop, own_url=settings.api_url is None)
+        host, port = sock.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        if settings.api_url is None:
+            settings = dataclasses.replace(settings, api_url=url)
+        await _serve(Coordinator(settings), sock, url, stop)
     finally:
         sock.close()
 
 
-async def _serve(coordinator: Coordinator, sock, stop: asyncio.Event, *, own_url: bool) -> None:  # type: ignore[no-untyped-def]
-    host, port = sock.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    if own_url:
-        coordinator.set_api_url(url)
+async def _serve(
+    coordinator: Coordinator, sock: socket.socket, url: str, stop: asyncio.Event
+) -> None:
     async with coordinator:
         runner = await serve(coordinator, sock)
         try:

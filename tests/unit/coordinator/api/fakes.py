@@ -11,7 +11,7 @@ from typing import Any
 
 from circinus.decision import Decision
 from circinus.errors import InvalidInput, NoData
-from circinus.scenario import Scenario, Submission, decode_scenario
+from circinus.scenario import Scenario, Submission, decode_scenario, encode_scenario
 from circinus_coordinator.daemon import (
     ArtifactInfo,
     AssignmentView,
@@ -140,6 +140,9 @@ class FakeCoordinator:
 
     def scenario(self) -> Scenario | None:
         return self.planned
+
+    def scenario_document(self) -> bytes | None:
+        return encode_scenario(self.planned) if self.planned else None
 
     def decision(self) -> Decision | None:
         return Decision(planner="greedy") if self.planned else None
