@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +84,19 @@ class Mosquitto:
 class AgentProcess:
     """``python -m circinus_agent`` with a state folder that outlives it."""
 
-    def __init__(self, folder: Path, broker_port: int) -> None:
-        self.state = folder / "state"
+    def __init__(
+        self, folder: Path, broker_port: int, device: str = DEVICE, flags: Sequence[str] = ()
+    ) -> None:
+        self.state = folder / ("state" if device == DEVICE else device)
         self.port = free_port()
         self.command = [
-            *(sys.executable, "-m", "circinus_agent", "--device", DEVICE, "--class", "small"),
+            *(sys.executable, "-m", "circinus_agent", "--device", device, "--class", "small"),
             *("--tier", "device", "--broker", f"127.0.0.1:{broker_port}"),
             *("--listen", f"127.0.0.1:{self.port}", "--endpoint", "auto"),
             *("--state", str(self.state), "--path", str(HERE)),
+            *flags,
         ]
-        self._log = folder / "agent.log"
+        self._log = folder / f"{device}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -185,17 +188,17 @@ class Coordinator:
 
 
 class Bench:
-    def __init__(self, folder: Path, broker: Any) -> None:
+    def __init__(self, folder: Path, broker: Any, flags: Sequence[str]) -> None:
         self.broker = broker
-        self.agent = AgentProcess(folder, broker.port)
+        self.agent = AgentProcess(folder, broker.port, flags=flags)
         self.coordinator = Coordinator(broker.port)
 
 
 @contextlib.asynccontextmanager
-async def bench(folder: Path, broker: Any) -> AsyncIterator[Bench]:
+async def bench(folder: Path, broker: Any, flags: Sequence[str] = ()) -> AsyncIterator[Bench]:
     """Broker, agent and coordinator; nothing of them is left afterwards."""
     await broker.start()
-    made = Bench(folder, broker)
+    made = Bench(folder, broker, flags)
     link = asyncio.create_task(made.coordinator.link.run())
     made.agent.start()
     try:

@@ -17,10 +17,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from agent_bench import DEVICE, Bench, Mosquitto, bench, desired
+from agent_bench import DEVICE, AgentProcess, Bench, Mosquitto, bench, desired
 
 from circinus.messages import (
     OperatorTarget,
+    Peer,
+    ProbeLink,
     ProbeOperators,
     ProbeStep,
     encode,
@@ -223,6 +225,47 @@ def test_sigterm_amid_a_probe_leaves_no_process(play: Callable[[Script], None]) 
         assert (await made.coordinator.until("result")).error == "the agent stops"
 
     play(script)
+
+
+def test_a_link_is_measured_to_a_peer_and_flagged_where_emulated(tmp_path: Path) -> None:
+    async def go() -> None:
+        peer = AgentProcess(tmp_path, 1, "edge-1", flags=["--link", f"{DEVICE}=30,50"])
+        flags = ["--link", "edge-1=30,50"]
+        async with bench(tmp_path, Mosquitto(tmp_path), flags) as made:
+            peer.start()
+            try:
+                status = await made.coordinator.until("status", lambda s: s.online)
+                await reachable(peer.port)
+                command = ProbeLink(
+                    request_id="l",
+                    boot_id=status.boot_id,
+                    session=status.session,
+                    peer=Peer(device="edge-1", url=f"ws://127.0.0.1:{peer.port}"),
+                    samples=3,
+                    payload_bytes=62_500,
+                )
+                topic = made.coordinator.topics.command
+                await made.coordinator.link.publish(topic, encode(command))
+                result = await made.coordinator.until("result")
+            finally:
+                await peer.end(signal.SIGTERM)
+            assert result.ok, result.error
+            heard = [s for s in made.coordinator.heard["probe"] if s.rtt_ms]
+            assert all(s.emulated for s in heard)
+            assert 30 <= min(x for s in heard for x in s.rtt_ms) < 60
+            assert 25 < max(x for s in heard for x in s.bandwidth_mbps) < 75
+
+    asyncio.run(asyncio.wait_for(go(), 60))
+
+
+async def reachable(port: int) -> None:
+    """Wait until something listens on `port`."""
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)
 
 
 def test_nonsense_is_counted_and_serving_goes_on(play: Callable[[Script], None]) -> None:

@@ -93,7 +93,7 @@ class Reconciler:
             if event.key in model.slots:
                 model.slots[event.key].report = event.report
         elif isinstance(event, e.RoutesDrained):
-            model.draining = [d for d in model.draining if d.epoch > event.epoch]
+            model.draining = [d for d in model.draining if d.epoch != event.epoch]
         elif isinstance(event, e.InstanceReady | e.InstanceFailed | e.InstanceStopped):
             self._instance(event)
 

@@ -233,6 +233,14 @@ def test_draining_an_older_change_does_not_release_a_newer_one(agent: Agent) -> 
     assert [i.key for i in out if isinstance(i, e.StopInstance)] == ["a"]
 
 
+def test_draining_a_newer_change_does_not_release_an_older_one(agent: Agent) -> None:
+    agent.converge(simple(1, "a"))
+    agent.converge(simple(2, "b"))
+    agent.converge(simple(3, "c"))
+    out = agent.tell(e.RoutesDrained(now=1.0, epoch=agent.reconciler.model.epoch))
+    assert [i.key for i in out if isinstance(i, e.StopInstance)] == ["b"]
+
+
 def test_switching_a_route_on_restarts_nothing_and_drains_nothing(agent: Agent) -> None:
     body = DesiredBody(instances=[instance("a")], routes=[route("p", "a", active=False)])
     agent.converge(desired(1, body))
@@ -396,6 +404,13 @@ def test_a_served_instance_that_dies_is_tried_again_with_backoff(agent: Agent) -
     agent.tick(RETRY_FIRST_S)
     agent.ready("a")
     assert agent.phase == "converged"
+
+
+def test_a_new_document_does_not_wait_for_the_backoff_of_an_old_failure(agent: Agent) -> None:
+    agent.converge(simple(1, "a"))
+    fail(agent, "a")
+    out = agent.push(simple(2, "a", "b"))
+    assert {i.spec.key for i in out if isinstance(i, e.StartInstance)} == {"a", "b"}
 
 
 def test_a_start_that_never_answers_fails_the_document(agent: Agent) -> None:

@@ -61,6 +61,15 @@ def test_a_failed_save_leaves_the_former_state(
     assert [p.name for p in tmp_path.iterdir()] == ["desired.json"]
 
 
+def test_the_former_file_is_replaced_and_never_written_into(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    folder.save(stored(1))
+    former = (tmp_path / "desired.json").read_bytes()
+    os.link(tmp_path / "desired.json", tmp_path / "former")
+    folder.save(stored(2))
+    assert (tmp_path / "former").read_bytes() == former
+
+
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
