@@ -15,7 +15,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,127}")
 
 def identifier(value: str, key: str) -> str:
     """`value`, if it may serve as topic level, file name and URL part."""
-    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+    if not _IDENTIFIER.fullmatch(value):
         raise InvalidInput(
             f"{value!r} is not a valid name",
             key=key,

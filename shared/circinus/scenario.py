@@ -285,7 +285,8 @@ def encode_submission(submission: Submission, *, yaml: bool = False) -> bytes:
 
 def _encode(document: dict[str, Any], yaml: bool) -> bytes:
     if yaml:
-        return pyyaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
+        # Not allow_unicode: PyYAML then writes NEL (U+0085) bare, and reads it as a line break.
+        return pyyaml.safe_dump(document, sort_keys=False).encode()
     return documents.encode(document)
 
 

@@ -180,3 +180,11 @@ def test_a_neutral_knob_must_be_a_knob() -> None:
 
     with pytest.raises(InvalidInput, match="no knob 'batch'"):
         OperatorSpec(name="detect", knobs={"side": (320,)}, neutral_knobs=("batch",))
+
+
+def test_a_line_break_few_know_survives_yaml() -> None:
+    text = CONTRACT.replace(
+        "input_bytes: 150000", 'input_bytes: 150000\n    accuracy: {dataset: d, metric: "\\x85"}'
+    )
+    scenario = decode_scenario(text.encode())
+    assert decode_scenario(encode_scenario(scenario, yaml=True)) == scenario
