@@ -1,6 +1,6 @@
 """amqtt in this process: for development, on loopback, MQTT 3.1.1 only.
 
-amqtt 0.12.1 needs help in five places, each marked below. It is pinned to that version.
+amqtt 0.12.1 needs help in six places, each marked below. It is pinned to that version.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import Action, BrokerConfig, ListenerConfig
 
@@ -19,7 +20,15 @@ from circinus_coordinator.broker.access import Access, may
 
 __all__ = ["EmbeddedBroker"]
 
+log = logging.getLogger(__name__)
+
 STOP_S = 5.0
+CONNECT_S = 10.0
+
+# MQTT 3.1.1, 3.1 and 3.2.2.3.
+CONNECT = 0x10
+MQTT_3_1_1 = 4
+REFUSED_VERSION = bytes([0x20, 2, 0, 1])
 
 
 class _Snapshots(dict[str, Any]):
@@ -71,7 +80,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no annotations 
         handler = self._get_handler(session)
         if handler is None:
             return
-        await asyncio.gather(
+        outcomes = await asyncio.gather(
             *(
                 handler.mqtt_publish(kept.topic, kept.data, min(qos, kept.qos or qos), retain=True)
                 for kept in list(self._retained_messages.values())
@@ -80,6 +89,9 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no annotations 
             ),
             return_exceptions=True,
         )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                log.warning("a retained message did not reach %s: %r", session.client_id, outcome)
 
     async def _topic_filtering(self, session: Any, topic: str, action: Any) -> bool:
         # As with Mosquitto, everybody may subscribe to everything, but is sent only what they may
@@ -156,3 +168,59 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no annotations 
         if topic and not may(client_session.username, Access.WRITE, topic):
             client_session.will_flag = False
         await super()._handle_disconnect(client_session, handler, waiter)
+
+    # ---- 6. MQTT 5 is refused, not misread ------------------------------------------------------
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        """Take a connection, if it speaks 3.1.1."""
+        # It parses a CONNECT of version 5 as one of 3.1.1 before it looks at the version; the
+        # properties shift everything, and with a will it waits for bytes that never come.
+        try:
+            head, level = await asyncio.wait_for(_read_head(reader), CONNECT_S)
+        except (asyncio.IncompleteReadError, asyncio.TimeoutError, OSError):
+            writer.close()
+            return
+        if level is not None and level != MQTT_3_1_1:
+            writer.write(REFUSED_VERSION)
+            writer.close()
+            return
+        await self._client_connected(
+            listener_name, _Replay(head, reader), StreamWriterAdapter(writer)
+        )
+
+
+class _Replay(StreamReaderAdapter):  # type: ignore[misc]
+    """A reader that begins with what was read already."""
+
+    def __init__(self, head: bytes, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader)
+        self._head = head
+
+    async def read(self, n: int = -1) -> bytes:
+        if not self._head:
+            data: bytes = await super().read(n)
+            return data
+        if n < 0:
+            n = len(self._head)
+        taken, self._head = self._head[:n], self._head[n:]
+        if len(taken) < n:
+            taken += await super().read(n - len(taken))
+        return taken
+
+
+async def _read_head(reader: asyncio.StreamReader) -> tuple[bytes, int | None]:
+    """The first bytes of a connection, and the protocol level if they are a CONNECT."""
+    head = await reader.readexactly(2)
+    # The remaining length has up to four bytes, each but the last with its highest bit set.
+    while head[-1] & 0x80 and len(head) < 5:
+        head += await reader.readexactly(1)
+    if head[0] != CONNECT:
+        return head, None
+    head += await reader.readexactly(2)
+    name_bytes = int.from_bytes(head[-2:], "big")
+    if name_bytes > len("MQIsdp"):
+        return head, None
+    head += await reader.readexactly(name_bytes + 1)
+    return head, head[-1]

@@ -74,6 +74,8 @@ class Client(aiomqtt.Client):
         on_arrival: Arrival,
     ) -> None:
         self.version = version
+        self.reached = False
+        """Whether somebody listened at the address."""
         self.receive_maximum = RECEIVE_MAXIMUM
         self.maximum_packet_size: float = math.inf
         self._on_arrival = on_arrival
@@ -152,6 +154,10 @@ class Client(aiomqtt.Client):
             # Looked at, or asyncio would report an exception that nobody retrieved.
             if future.done() and not future.cancelled():
                 future.exception()
+
+    def _client_connect(self) -> None:
+        super()._client_connect()
+        self.reached = True
 
     def _on_connect(
         self,

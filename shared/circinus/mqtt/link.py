@@ -15,7 +15,7 @@ import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
 from circinus.errors import InvalidInput
-from circinus.mqtt._client import Client, ClosedEarly, reason
+from circinus.mqtt._client import Client, reason
 from circinus.mqtt._connection import Connection
 from circinus.mqtt._inbox import Inbox
 from circinus.mqtt.address import BrokerAddress
@@ -147,6 +147,8 @@ class MqttLink:
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued is acknowledged or given up; False if time ran out."""
+        if self._empty.is_set():
+            return True  # wait_for would not look before a time-out of nothing
         try:
             await asyncio.wait_for(self._empty.wait(), timeout_s)
         except asyncio.TimeoutError:
@@ -292,7 +294,7 @@ class MqttLink:
             await self._serve(client)
         except aiomqtt.MqttError as error:
             if started is None:
-                if self._falls_back(error):
+                if self._falls_back(client, error):
                     return None
                 self._failed_to_connect(error)
             else:
@@ -363,13 +365,17 @@ class MqttLink:
             on_arrival=self._inbox.arrived,
         )
 
-    def _falls_back(self, error: aiomqtt.MqttError) -> bool:
+    def _falls_back(self, client: Client, error: aiomqtt.MqttError) -> bool:
         """Whether 3.1.1 is to be tried in place of 5, at once."""
         if self._options.protocol is not Protocol.AUTO or self.protocol is Protocol.V311:
             return False
-        refused = isinstance(error, MqttConnectError) and reason(error.rc) in WRONG_VERSION
-        # Brokers older than MQTT 5 may also just hang up.
-        if not (refused or isinstance(error, ClosedEarly)):
+        # Brokers that predate MQTT 5 may also hang up, or wait for bytes that never come.
+        wrong_version = (
+            reason(error.rc) in WRONG_VERSION
+            if isinstance(error, MqttConnectError)
+            else client.reached
+        )
+        if not wrong_version:
             return False
         self._version = aiomqtt.ProtocolVersion.V311
         return True
