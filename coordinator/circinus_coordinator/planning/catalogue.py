@@ -8,6 +8,7 @@ machines when the load is known.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -50,7 +51,16 @@ class Catalogue:
         self._tables: dict[str, AccuracyTable] = {}
         self._programmes: dict[tuple[object, ...], Programme] = {}
         tiers = set(scenario.tiers)
+        alike = collections.Counter(
+            (d.tier, d.device_class, d.uplink_mbps) for d in scenario.devices
+        )
+        self._largest_group = max(alike.values(), default=1)
         self._special = {end for row in scenario.links for end in row.between if end not in tiers}
+
+    @property
+    def most_slots(self) -> int:
+        """Beyond this many, telling machines of a group apart changes nothing."""
+        return self._largest_group
 
     def accuracy(self, pipeline: str) -> AccuracyTable:
         """The accuracy table of a pipeline."""
@@ -67,6 +77,7 @@ class Catalogue:
             floor: Accuracy floor in place of the SLO's; negative for none.
         """
         wanted = query.slo.accuracy if floor is None else (floor if floor >= 0 else None)
+        slots = min(slots, self._largest_group)
         key = (
             query.pipeline,
             tuple(sorted(query.source.items())),

@@ -64,6 +64,7 @@ class Ledger:
         self.linear: dict[Resource, float] = {}
         self.instances: dict[str, dict[InstanceKey, Instance]] = {}
         self.stations: dict[Resource, Station] = {}
+        self.waits: dict[object, tuple[float, float]] = {}  # known until the next change
 
     def capacity(self, resource: Resource) -> float:
         """What may be planned of a resource."""
@@ -110,6 +111,7 @@ class Ledger:
     def add(self, use: Use, rate_rps: float, streams: float = 1) -> Undo:
         """Add a plan that serves `rate_rps` requests per second from `streams` equal sources."""
         undo = Undo(self, use)
+        self.waits.clear()
         for resource, amount in use.linear.items():
             self.linear[resource] = self.linear.get(resource, 0.0) + amount * rate_rps
         for step in use.steps:
@@ -142,12 +144,21 @@ class Ledger:
 
     def instance_wait(self, key: InstanceKey) -> tuple[float, float]:
         """Mean (ms) and variance (ms²) of waiting for a worker of the instance."""
+        if key in self.waits:
+            return self.waits[key]
         found = self.instances[key[0]][key]
         replicas = self.replicas(found)
-        return _wait(found.station, replicas, found.station.busy / replicas, key[3])
+        self.waits[key] = _wait(found.station, replicas, found.station.busy / replicas, key[3])
+        return self.waits[key]
 
     def device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
-        """Mean and variance of a worker's waiting for its share of a per-second resource.
+        """Mean and variance of a worker's waiting for its share of a per-second resource."""
+        if (resource, key) not in self.waits:
+            self.waits[resource, key] = self._device_wait(resource, key)
+        return self.waits[resource, key]
+
+    def _device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
+        """As `device_wait`, worked out.
 
         Where the workers of a device can all run at once nobody waits. Otherwise a worker meets
         the load of all others; its own keeps nobody waiting here, being queued before it.
@@ -214,6 +225,7 @@ class Undo:
     def __call__(self) -> None:
         """Take the plan back; undos must be called in reverse order."""
         ledger = self._ledger
+        ledger.waits.clear()
         _restore(ledger.linear, self._linear)
         _restore(ledger.stations, self._stations)
         for key, held in self._instances.items():

@@ -27,8 +27,8 @@ from circinus_coordinator.planning.uses import LINK, MEMORY, UPLINK, WORKER, Res
 
 __all__ = ["Candidate", "bound_slots", "limits_of", "search"]
 
-# Branches tried before a query is taken not to fit as it stands.
-_BRANCHES = 24
+# Runs of the programme before a query is taken not to fit as it stands.
+MOST_SOLVES = 24
 # Waiting that two steps of one plan cause each other is seen only in the whole plan; the limit
 # is tightened by what was missed, at most so often.
 _TIGHTENINGS = 3
@@ -103,6 +103,7 @@ def search(
     judge: Callable[[PlacedPlan, float], Verdict | None],
     *,
     slots: int = 1,
+    solves: int = MOST_SOLVES,
 ) -> Candidate | None:
     """The best plan for `share` of the query's traffic that `judge` accepts.
 
@@ -114,6 +115,7 @@ def search(
         share: Of the query's traffic, all `count` of it.
         judge: Says what is wrong with a plan on top of the present loads, if anything.
         slots: Machines of each interchangeable group to tell apart.
+        solves: Runs of the programme after which to give up.
     """
     programme = bound_slots(catalogue.programme(query, slots=slots), ledger, pricing)
     choices, moving = offers(
@@ -124,31 +126,27 @@ def search(
         streams=streams(query, share),
         scv=arrival_scv(query),
     )
-    limits = limits_of(query)
-    order = itertools.count()
-    heap: list[tuple[float, int, Found, _Branch]] = []
-
-    def push(branch: _Branch) -> None:
-        found = solve(
-            programme,
-            branch.choices,
-            branch.moving,
-            dataclasses.replace(limits, latency_ms=branch.latency_ms),
-        )
-        if found is not None:
-            heapq.heappush(heap, (found.value, next(order), found, branch))
-
-    push(_Branch(choices, moving, limits.latency_ms, 0))
-    for _ in range(_BRANCHES):
-        if not heap:
-            return None
+    limits, order = limits_of(query), itertools.count()
+    root = _Branch(choices, moving, limits.latency_ms, 0)
+    # A branch waits with its parent's value, a bound on its own, until it is worth solving.
+    heap: list[tuple[float, int, Found | None, _Branch]] = [(-np.inf, next(order), None, root)]
+    while heap:
         value, _, found, branch = heapq.heappop(heap)
+        if found is None:
+            if solves == 0:
+                return None
+            solves -= 1
+            tight = dataclasses.replace(limits, latency_ms=branch.latency_ms)
+            found = solve(programme, branch.choices, branch.moving, tight)
+            if found is not None:
+                heapq.heappush(heap, (found.value, next(order), found, branch))
+            continue
         placed = place(catalogue, query, plan_of(programme, found))
         verdict = judge(placed, share)
         if verdict is None:
             return Candidate(placed, value)
         for child in _children(programme, found, branch, verdict):
-            push(child)
+            heapq.heappush(heap, (value, next(order), None, child))
     return None
 
 

@@ -23,16 +23,18 @@ from circinus_coordinator.planning.evaluate import add
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
-from circinus_coordinator.planning.search import Verdict, search
+from circinus_coordinator.planning.search import MOST_SOLVES, Verdict, search
 
 __all__ = ["Admitted", "Selection", "previous_steps", "select", "splittable"]
 
 # Plans one query is spread over at most: each carries a share worth having.
-_MOST_PLANS = 8
+_MOST_PLANS = 6
 # A share below this is not worth a plan of its own.
 _LEAST_SHARE = 0.01
-# Parts of the remaining traffic a plan is sought for, one after the other.
-_PARTS = (1.0, 0.5, 0.2, 0.05, _LEAST_SHARE)
+# Parts of the remaining traffic a plan is sought for, one after the other, and how hard. Once
+# one is found its share is raised as far as it goes, so what can be split need not try hard.
+_PARTS = ((1.0, 8), (0.3, 3), (_LEAST_SHARE, 3))
+_WHOLE = ((1.0, MOST_SOLVES), (0.5, MOST_SOLVES), (0.2, MOST_SOLVES), (_LEAST_SHARE, MOST_SOLVES))
 _BISECTIONS = 12
 
 
@@ -172,16 +174,24 @@ def _admit_part(
     chosen: Selection, query: Query, pricing: Pricing, rest: float, unit: float
 ) -> bool:
     """Find one plan for as much of `rest` as it takes; False where there is none."""
-    sizes = [1, 2, len(chosen.catalogue.scenario.pipelines[query.pipeline].operators)]
+    operators = len(chosen.catalogue.scenario.pipelines[query.pipeline].operators)
+    sizes = [min(n, chosen.catalogue.most_slots) for n in (1, 2, operators)]
     tried: set[float] = set()
-    for part in _PARTS:
+    for part, solves in _WHOLE if unit else _PARTS:
         share = _rounded(rest * part, unit)
         if share in tried or share <= 0:
             continue
         tried.add(share)
         for slots in dict.fromkeys(sizes):
             found = search(
-                chosen.catalogue, query, chosen.ledger, pricing, share, chosen.judge, slots=slots
+                chosen.catalogue,
+                query,
+                chosen.ledger,
+                pricing,
+                share,
+                chosen.judge,
+                slots=slots,
+                solves=solves,
             )
             if found is None:
                 continue
