@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 from circinus.mqtt import BrokerAddress
+from circinus_coordinator.broker import COORDINATOR_USER, BrokerKind, RunningBroker, start_broker
 from circinus_coordinator.daemon.settings import BrokerSettings
 
 __all__ = ["open_broker"]
@@ -13,13 +15,29 @@ __all__ = ["open_broker"]
 
 async def open_broker(
     settings: BrokerSettings, folder: Path, stack: contextlib.AsyncExitStack
-) -> BrokerAddress:
-    """Where the broker is; one that is started here is stopped with `stack`."""
+) -> tuple[RunningBroker, BrokerAddress]:
+    """The broker, and how the coordinator signs on; what is started here ends with `stack`.
+
+    Raises:
+        InvalidInput: If the port is taken, or the broker asked for is not installed.
+    """
+    external = None
     if settings.host is not None:
-        return BrokerAddress(
+        external = BrokerAddress(
             host=settings.host,
             port=settings.port,
             username=settings.username,
             password=settings.password,
         )
-    raise NotImplementedError(f"no broker to start in {folder} for {stack}")
+    broker = await stack.enter_async_context(
+        start_broker(
+            data_dir=folder / "broker",
+            kind=BrokerKind(settings.kind),
+            host=settings.listen,
+            port=settings.port,
+            external=external,
+        )
+    )
+    if external is not None:
+        return broker, external
+    return broker, replace(broker.address, username=COORDINATOR_USER)

@@ -18,6 +18,7 @@ from circinus.mqtt import BrokerAddress, MqttLink, Presence, PresenceState
 from circinus.scenario import Scenario, Submission, load_scenario
 from circinus.topics import ALL_UP, COORDINATOR_STATUS
 from circinus_coordinator import planning
+from circinus_coordinator.broker import RunningBroker
 from circinus_coordinator.daemon import show
 from circinus_coordinator.daemon.broker import open_broker
 from circinus_coordinator.daemon.changes import Changes
@@ -64,7 +65,7 @@ class Coordinator:
         self._looping: asyncio.Task[None] | None = None
         self._linking: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
-        self._address: BrokerAddress | None = None
+        self._broker: RunningBroker | None = None
         self._link: MqttLink | None = None
         self._store: Store | None = None
         self._core: Core | None = None
@@ -118,8 +119,13 @@ class Coordinator:
     @property
     def broker_address(self) -> tuple[str, int]:
         """Host and port agents of this machine connect to."""
-        assert self._address is not None, "not started"
-        return self._address.host, self._address.port
+        return self.broker.host, self.broker.port
+
+    @property
+    def broker(self) -> RunningBroker:
+        """What it speaks to: kind, address, process."""
+        assert self._broker is not None, "not started"
+        return self._broker
 
     @property
     def store_id(self) -> str:
@@ -305,15 +311,15 @@ class Coordinator:
         planner = PlannerPool(self._executor)
         self._stack.push_async_callback(asyncio.to_thread, planner.close)
         planner.warm()
-        self._address = await open_broker(settings.broker, settings.store, self._stack)
-        self._link = self._make_link(self._address)
+        self._broker, address = await open_broker(settings.broker, settings.store, self._stack)
+        self._link = self._make_link(address)
         self._loop = EventLoop(
             self._core,
             store,
             planner,
             self._changes,
             publish=self._publish,
-            connected=self._link.connected.is_set,
+            connections=self._connections,
         )
         self._linking = asyncio.create_task(self._link.run(), name="mqtt-link")
         self._stack.push_async_callback(self._close_link)
@@ -328,6 +334,10 @@ class Coordinator:
             subscriptions=[(ALL_UP, 1)],
             presence=Presence(topic=COORDINATOR_STATUS, payload=self._presence),
         )
+
+    def _connections(self) -> tuple[bool, int]:
+        assert self._link is not None
+        return self._link.connected.is_set(), self._link.counters.connects
 
     async def _close_link(self) -> None:
         assert self._link is not None

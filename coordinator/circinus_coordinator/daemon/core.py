@@ -118,11 +118,15 @@ class Core:
     # ---- start ------------------------------------------------------------------------------
 
     def resume(self, now: float) -> Effects:
-        """Say again what was promised; messages of devices will tell how far they are."""
-        effects = Effects()
-        for desired in self.rollout.snapshot.documents.values():
-            effects.messages.append(desired_message(Publish(desired=desired)))
-        return effects.add(self._fleet_changed(now))
+        """Go on from what was restored."""
+        return self._fleet_changed(now)
+
+    def on_connected(self) -> Effects:
+        """A broker is there, perhaps one that remembers nothing: say again what was promised."""
+        documents = self.rollout.snapshot.documents.values()
+        return Effects(
+            messages=[desired_message(Publish(desired=desired)) for desired in documents]
+        )
 
     # ---- what users want --------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ class EventLoop:
 
     Args:
         publish: Hands a message to the MQTT link, which keeps it until it is acknowledged.
-        connected: Whether there is a broker.
+        connections: Whether there is a broker, and how many connections there have been.
         clock: Monotonic seconds.
     """
 
@@ -50,7 +50,7 @@ class EventLoop:
         changes: Changes,
         *,
         publish: Callable[[Message], None],
-        connected: Callable[[], bool],
+        connections: Callable[[], tuple[bool, int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._core = core
@@ -58,7 +58,8 @@ class EventLoop:
         self._planner = planner
         self._changes = changes
         self._publish = publish
-        self._connected = connected
+        self._connections = connections
+        self._seen_connections = 0
         self._clock = clock
         self._items: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
         self._planning: asyncio.Task[None] | None = None
@@ -93,7 +94,7 @@ class EventLoop:
                 finished = [item for item in items if self._take(item, effects, now)]
                 if now - last_tick >= TICK_S:
                     last_tick = now
-                    effects.add(self._core.on_tick(now, connected=self._connected()))
+                    effects.add(self._tick(now))
                 await self._perform(effects)
                 for item in finished:
                     if item.done is not None and not item.done.done():
@@ -102,6 +103,14 @@ class EventLoop:
         finally:
             await self._stop_planning()
             self._refuse_waiting()
+
+    def _tick(self, now: float) -> Effects:
+        connected, connections = self._connections()
+        effects = Effects()
+        if connected and connections != self._seen_connections:
+            self._seen_connections = connections
+            effects.add(self._core.on_connected())
+        return effects.add(self._core.on_tick(now, connected=connected))
 
     async def _next(self) -> list[_Item]:
         try:

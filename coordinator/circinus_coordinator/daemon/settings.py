@@ -19,6 +19,7 @@ class BrokerSettings:
     Attributes:
         host: Host of a broker that runs already; None to start one on loopback.
         port: Port of that broker, or to start one on; 0 for any free one.
+        listen: Address to start one on; devices of other machines need one they can reach.
         kind: ``auto``, ``mosquitto`` or ``embedded``: what to start where `host` is None.
         username: As the coordinator, with a broker that asks for it.
         password: Its password.
@@ -26,6 +27,7 @@ class BrokerSettings:
 
     host: str | None = None
     port: int = 1883
+    listen: str = "127.0.0.1"
     kind: str = "auto"
     username: str | None = None
     password: str | None = field(default=None, repr=False)
