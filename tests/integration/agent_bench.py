@@ -36,6 +36,7 @@ from circinus.messages import (
 )
 from circinus.mqtt import BrokerAddress, LinkOptions, MqttLink
 from circinus.topics import ALL_UP, DeviceTopics, split_up
+from circinus_coordinator.broker import BrokerKind
 
 HERE = Path(__file__).parent
 DEVICE = "pi-1"
@@ -78,6 +79,45 @@ class Mosquitto:
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
+            self._process = None
+
+
+SERVE = """
+import asyncio, pathlib, sys
+from circinus_coordinator.broker import BrokerKind, start_broker
+
+async def main():
+    kind, folder, port = BrokerKind(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
+    async with start_broker(data_dir=folder, kind=kind, port=port):
+        await asyncio.Event().wait()
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    pass
+"""
+
+
+class Started:
+    """A broker as the coordinator starts it, in a process of its own."""
+
+    def __init__(self, folder: Path, kind: BrokerKind) -> None:
+        self.port = free_port()
+        folder = folder / "broker"
+        folder.mkdir()
+        self._command = [sys.executable, "-c", SERVE, kind.value, str(folder), str(self.port)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork takes a millisecond
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    async def kill(self) -> None:
+        if self._process is not None:
+            # Not SIGKILL: the broker may be a child of this one.
+            self._process.send_signal(signal.SIGINT)
+            await asyncio.to_thread(self._process.wait, 10)
             self._process = None
 
 

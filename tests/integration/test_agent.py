@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from agent_bench import DEVICE, AgentProcess, Bench, Mosquitto, bench, desired
+from agent_bench import DEVICE, AgentProcess, Bench, Mosquitto, Started, bench, desired
 
 from circinus.messages import (
     OperatorTarget,
@@ -27,24 +27,37 @@ from circinus.messages import (
     ProbeStep,
     encode,
 )
+from circinus_coordinator.broker import BrokerKind
 
 pytestmark = pytest.mark.needs_mosquitto
 
 Script = Callable[[Bench], Awaitable[None]]
+Play = Callable[[Script], None]
 
 
-@pytest.fixture
-def play(tmp_path: Path) -> Callable[[Script], None]:
-    """Run a script with an agent that is up."""
+def player(folder: Path, broker: Any) -> Play:
+    """Runs a script with an agent that is up."""
 
     def run(script: Script) -> None:
         async def go() -> None:
-            async with bench(tmp_path, Mosquitto(tmp_path)) as made:
+            async with bench(folder, broker) as made:
                 await script(made)
 
         asyncio.run(asyncio.wait_for(go(), 60))
 
     return run
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """With a Mosquitto of the user's own."""
+    return player(tmp_path, Mosquitto(tmp_path))
+
+
+@pytest.fixture(params=["mosquitto", "embedded"])
+def play_each(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
+    """With each broker a coordinator starts."""
+    return player(tmp_path, Started(tmp_path, BrokerKind(request.param)))
 
 
 async def served(made: Bench, want: str, timeout_s: float = 15.0) -> None:
@@ -60,17 +73,17 @@ async def served(made: Bench, want: str, timeout_s: float = 15.0) -> None:
     raise AssertionError(f"not served: {answer}\n{made.agent.log}")
 
 
-def test_a_new_agent_announces_itself_and_what_it_has(play: Callable[[Script], None]) -> None:
+def test_a_new_agent_announces_itself_and_what_it_has(play_each: Play) -> None:
     async def script(made: Bench) -> None:
         found = await made.coordinator.until("capabilities")
         assert (found.device, found.device_class, found.tier) == (DEVICE, "small", "device")
         assert found.endpoint == f"ws://127.0.0.1:{made.agent.port}"
         assert (await made.coordinator.until("reported")).phase == "idle"
 
-    play(script)
+    play_each(script)
 
 
-def test_a_desired_document_is_served(play: Callable[[Script], None]) -> None:
+def test_a_desired_document_is_served(play_each: Play) -> None:
     async def script(made: Bench) -> None:
         await made.coordinator.converge(desired(1))
         await served(made, "HI")
@@ -79,12 +92,10 @@ def test_a_desired_document_is_served(play: Callable[[Script], None]) -> None:
         )
         assert telemetry.routes[0].query == "q"
 
-    play(script)
+    play_each(script)
 
 
-def test_a_change_of_plan_is_served_without_a_failed_request(
-    play: Callable[[Script], None],
-) -> None:
+def test_a_change_of_plan_is_served_without_a_failed_request(play: Play) -> None:
     async def script(made: Bench) -> None:
         await made.coordinator.converge(desired(1))
         await served(made, "HI")
@@ -105,9 +116,7 @@ def test_a_change_of_plan_is_served_without_a_failed_request(
     play(script)
 
 
-def test_a_tampered_document_is_refused_and_serving_goes_on(
-    play: Callable[[Script], None],
-) -> None:
+def test_a_tampered_document_is_refused_and_serving_goes_on(play: Play) -> None:
     async def script(made: Bench) -> None:
         await made.coordinator.converge(desired(1))
         await made.coordinator.push(msgspec.structs.replace(desired(2, times=2), hash="0" * 64))
@@ -119,9 +128,7 @@ def test_a_tampered_document_is_refused_and_serving_goes_on(
     play(script)
 
 
-def test_an_operator_that_cannot_start_is_reported_and_the_old_plan_serves(
-    play: Callable[[Script], None],
-) -> None:
+def test_an_operator_that_cannot_start_is_reported_and_the_old_plan_serves(play: Play) -> None:
     async def script(made: Bench) -> None:
         await made.coordinator.converge(desired(1))
         await made.coordinator.push(desired(2, run="Broken"))
@@ -132,9 +139,7 @@ def test_an_operator_that_cannot_start_is_reported_and_the_old_plan_serves(
     play(script)
 
 
-def test_a_killed_agent_serves_again_without_coordinator_and_broker(
-    play: Callable[[Script], None],
-) -> None:
+def test_a_killed_agent_serves_again_without_coordinator_and_broker(play: Play) -> None:
     async def script(made: Bench) -> None:
         await made.coordinator.converge(desired(1))
         await made.broker.kill()
@@ -145,9 +150,7 @@ def test_a_killed_agent_serves_again_without_coordinator_and_broker(
     play(script)
 
 
-def test_a_broker_that_dies_and_comes_back_finds_everything_as_it_was(
-    play: Callable[[Script], None],
-) -> None:
+def test_a_broker_that_dies_and_comes_back_finds_everything_as_it_was(play_each: Play) -> None:
     async def script(made: Bench) -> None:
         await made.coordinator.converge(desired(1))
         await made.broker.kill()
@@ -159,10 +162,10 @@ def test_a_broker_that_dies_and_comes_back_finds_everything_as_it_was(
         await made.coordinator.until("capabilities")
         assert (await made.coordinator.until("status", lambda s: s.online)).session > 1
 
-    play(script)
+    play_each(script)
 
 
-def test_sigterm_ends_in_order(play: Callable[[Script], None]) -> None:
+def test_sigterm_ends_in_order(play_each: Play) -> None:
     async def script(made: Bench) -> None:
         await made.coordinator.converge(desired(1))
         assert made.agent.children()
@@ -171,15 +174,15 @@ def test_sigterm_ends_in_order(play: Callable[[Script], None]) -> None:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", made.agent.port)) != 0
 
-    play(script)
+    play_each(script)
 
 
-def test_a_killed_agent_is_announced_by_its_will(play: Callable[[Script], None]) -> None:
+def test_a_killed_agent_is_announced_by_its_will(play_each: Play) -> None:
     async def script(made: Bench) -> None:
         await made.agent.end(signal.SIGKILL)
         assert not (await made.coordinator.until("status", lambda s: not s.online)).clean
 
-    play(script)
+    play_each(script)
 
 
 def probe(made: Bench, session: int, boot_id: str, **more: Any) -> ProbeOperators:
@@ -198,9 +201,7 @@ def probe(made: Bench, session: int, boot_id: str, **more: Any) -> ProbeOperator
     )
 
 
-def test_a_probe_of_this_session_is_carried_out_and_of_another_ignored(
-    play: Callable[[Script], None],
-) -> None:
+def test_a_probe_of_this_session_is_carried_out_and_of_another_ignored(play_each: Play) -> None:
     async def script(made: Bench) -> None:
         status = await made.coordinator.until("status", lambda s: s.online)
         for session in (status.session + 1, status.session):
@@ -212,10 +213,10 @@ def test_a_probe_of_this_session_is_carried_out_and_of_another_ignored(
         assert len(samples) == 5
         assert "stale command" in made.agent.log
 
-    play(script)
+    play_each(script)
 
 
-def test_sigterm_amid_a_probe_leaves_no_process(play: Callable[[Script], None]) -> None:
+def test_sigterm_amid_a_probe_leaves_no_process(play: Play) -> None:
     async def script(made: Bench) -> None:
         status = await made.coordinator.until("status", lambda s: s.online)
         command = probe(made, status.session, status.boot_id, max_samples=10**9, min_samples=10**9)
@@ -268,7 +269,7 @@ async def reachable(port: int) -> None:
         await asyncio.sleep(0.05)
 
 
-def test_nonsense_is_counted_and_serving_goes_on(play: Callable[[Script], None]) -> None:
+def test_nonsense_is_counted_and_serving_goes_on(play: Play) -> None:
     async def script(made: Bench) -> None:
         await made.coordinator.converge(desired(1))
         link, topics = made.coordinator.link, made.coordinator.topics
@@ -285,7 +286,7 @@ def test_nonsense_is_counted_and_serving_goes_on(play: Callable[[Script], None])
     play(script)
 
 
-def test_a_second_agent_on_the_same_state_is_refused(play: Callable[[Script], None]) -> None:
+def test_a_second_agent_on_the_same_state_is_refused(play: Play) -> None:
     async def script(made: Bench) -> None:
         second = await asyncio.to_thread(
             subprocess.run, made.agent.command, capture_output=True, text=True, timeout=20
@@ -296,7 +297,7 @@ def test_a_second_agent_on_the_same_state_is_refused(play: Callable[[Script], No
     play(script)
 
 
-def test_a_taken_port_is_named_with_its_remedy(play: Callable[[Script], None]) -> None:
+def test_a_taken_port_is_named_with_its_remedy(play: Play) -> None:
     async def script(made: Bench) -> None:
         command = [*made.agent.command, "--state", str(made.agent.state.parent / "other")]
         second = await asyncio.to_thread(

@@ -53,7 +53,9 @@ def make_link(
             host=broker.host,
             port=broker.port,
             tls=broker.tls,
-            username=broker.username,
+            # Without certificates a name proves nothing, but brokers started by the coordinator
+            # hold a client to its own topics by it.
+            username=broker.username or config.device,
             password=broker.password,
         ),
         client_id=f"circinus-{config.device}",
