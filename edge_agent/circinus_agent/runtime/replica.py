@@ -112,6 +112,7 @@ class Replica:
             raise
         except asyncio.CancelledError:
             self.kill(Failure("stopped"))
+            await self._ended.wait()
             raise
         self.memory_mb = self.ready.memory_mb
         return self.ready
