@@ -142,11 +142,13 @@ class Agent:
             ),
             on_probe=probes.submit,
             on_cancel=probes.cancel,
+            on_orphaned=probes.cancel_all,
         )
         found = self._capabilities(hardware, software, plane.port)
 
         def connected() -> None:
             """Write the retained topics anew: another broker may know nothing of them."""
+            probes.cancel_all()  # their session is over: nobody listens to them any more
             self._publish(self._topics.capabilities, found, retain=True)
             if effects.reconciler.model.reported is not None:
                 self._report(effects.reconciler.model.reported)

@@ -10,7 +10,7 @@ from circinus import __version__
 from circinus.errors import InvalidInput
 from circinus.messages import Status, encode
 from circinus.mqtt import BrokerAddress, MessageHandler, MqttLink, Presence, PresenceState
-from circinus.topics import DeviceTopics
+from circinus.topics import COORDINATOR_STATUS, DeviceTopics
 from circinus_agent.config import AgentConfig, BrokerConfig
 
 __all__ = ["make_link"]
@@ -60,7 +60,7 @@ def make_link(
         ),
         client_id=f"circinus-{config.device}",
         on_message=on_message,
-        subscriptions=[(topics.all_down, 1)],
+        subscriptions=[(topics.all_down, 1), (COORDINATOR_STATUS, 1)],
         presence=Presence(topic=topics.status, payload=presence),
         boot_id=boot_id,
         tls=_tls(broker),

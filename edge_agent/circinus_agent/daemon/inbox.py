@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from circinus.errors import InvalidInput
-from circinus.messages import AnyCommand, CancelProbe, Desired, decode
-from circinus.topics import DeviceTopics
+from circinus.messages import AnyCommand, CancelProbe, CoordinatorStatus, Desired, decode
+from circinus.topics import COORDINATOR_STATUS, DeviceTopics
 
 __all__ = ["Inbox"]
 
@@ -23,6 +23,7 @@ class Inbox:
         on_desired: Takes a desired document.
         on_probe: Takes a probe command that is addressed to this very session.
         on_cancel: Takes a cancellation.
+        on_orphaned: The coordinator has gone, and with it all interest in its probes.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Inbox:
         on_desired: Callable[[Desired], None],
         on_probe: Callable[[Any], None],
         on_cancel: Callable[[CancelProbe], None],
+        on_orphaned: Callable[[], None],
     ) -> None:
         self._topics = topics
         self._boot_id = boot_id
@@ -41,6 +43,7 @@ class Inbox:
         self._on_desired = on_desired
         self._on_probe = on_probe
         self._on_cancel = on_cancel
+        self._on_orphaned = on_orphaned
         self.dropped: dict[str, int] = {}
         """Messages ignored, by cause; each cause is logged once."""
 
@@ -51,6 +54,8 @@ class Inbox:
                 self._desired(payload)
         elif topic == self._topics.command:
             self._command(payload, retained=retained)
+        elif topic == COORDINATOR_STATUS:
+            self._coordinator(payload)
         else:
             self._drop("unexpected topic", topic)
 
@@ -61,6 +66,15 @@ class Inbox:
             self._drop("malformed desired", str(error))
         else:
             self._on_desired(desired)
+
+    def _coordinator(self, payload: bytes) -> None:
+        try:
+            status = decode(payload, CoordinatorStatus) if payload else None
+        except InvalidInput as error:
+            self._drop("malformed coordinator status", str(error))
+        else:
+            if status is None or not status.online:
+                self._on_orphaned()
 
     def _command(self, payload: bytes, *, retained: bool) -> None:
         if retained:

@@ -68,6 +68,8 @@ class AccuracyProbe:
         self._files: list[Path] = []
         self._labels: list[Any] | None = None
         self._agreed: list[dict[str, bytes] | None] = []
+        self._vectors = [target.config for target in command.targets]
+        self._reference: int | None = None
         self.executed = 0
         self.streams = [
             TargetStream(environment, command.request_id, target, seq, emulated=False)
@@ -79,7 +81,7 @@ class AccuracyProbe:
 
         Returns:
             ``reference``: "labels", or "agreement" where the data set has none and scores say
-            how far outputs agree with those of the first target.
+            how far outputs agree with those of the steps' reference configs.
 
         Raises:
             ProbeFailed: If no target could be scored.
@@ -88,8 +90,8 @@ class AccuracyProbe:
             await asyncio.to_thread(self._read_dataset)
             async with Scorer(self._command.metric, self._environment.path) as scorer:
                 order = self._order()
-                for place, target in enumerate(order):
-                    await self._target(target, scorer)
+                for place, vector in enumerate(order):
+                    await self._target(vector, scorer)
                     await self._forget(order[place + 1 :])
         finally:
             for worker in self._workers.values():
@@ -110,54 +112,74 @@ class AccuracyProbe:
         self._files = dataset_files(folder, self._command.max_samples, only=labels)
         if labels is not None:
             self._labels = [labels[f.relative_to(folder).as_posix()] for f in self._files]
+        else:
+            self._add_reference()
         outputs = Outputs(self._environment.scratch)
+        self._outputs["", ""] = outputs
         for file in self._files:
             outputs.append(self._environment.encode_input(read_input(file)))
-        self._outputs["", ""] = outputs
+
+    def _add_reference(self) -> None:
+        """The same for all probes of a pipeline, however its vectors are shared out among them."""
+        wanted = {step.name: step.config for step in self._steps.values()}
+        for vector in range(len(self._vectors)):
+            if all(self._config(vector, step) == step.config for step in self._steps.values()):
+                self._reference = vector
+                return
+        self._reference = len(self._vectors)
+        self._vectors.append(wanted)
 
     def _order(self) -> list[int]:
-        """Targets so that those with a common beginning follow each other; the first stays."""
+        """Vectors so that those with a common beginning follow each other; the reference first."""
+        vectors = list(range(len(self._vectors)))
+        if self._reference is not None:
+            vectors.remove(self._reference)
+            vectors.insert(0, self._reference)
         seen: dict[tuple[str, bytes], int] = {}
 
-        def rank(target: int) -> list[int]:
+        def rank(vector: int) -> list[int]:
             return [
-                seen[name, _canonical(self._config(target, step))]
+                seen.setdefault((name, _canonical(self._config(vector, step))), len(seen))
                 for name, step in self._steps.items()
             ]
 
-        for target in range(len(self._command.targets)):
-            for name, step in self._steps.items():
-                seen.setdefault((name, _canonical(self._config(target, step))), len(seen))
-        return sorted(range(len(self._command.targets)), key=rank)
+        ranks = {vector: rank(vector) for vector in vectors}  # by first appearance
+        return sorted(vectors, key=ranks.__getitem__)
 
-    def _config(self, target: int, step: ProbeStep) -> dict[str, Any]:
-        return self._command.targets[target].config.get(step.name, step.config)
+    def _config(self, vector: int, step: ProbeStep) -> dict[str, Any]:
+        return self._vectors[vector].get(step.name, step.config)
 
-    def _node(self, target: int, name: str) -> Node:
+    def _node(self, vector: int, name: str) -> Node:
         parts = sorted({name, *ancestors(self._steps, name)})
-        configs = [(part, self._config(target, self._steps[part])) for part in parts]
+        configs = [(part, self._config(vector, self._steps[part])) for part in parts]
         return name, msgspec.json.encode([(n, sorted(c.items())) for n, c in configs]).decode()
 
     # ---- one vector -------------------------------------------------------------------------
 
-    async def _target(self, target: int, scorer: Scorer) -> None:
-        stream = self.streams[target]
-        # Everything is compared with the first one, so its outputs are needed in any case.
-        needed = self._labels is None and target == 0
-        watched = list(range(len(self.streams))) if needed else [target]
+    async def _target(self, vector: int, scorer: Scorer) -> None:
+        # Everything is compared with the reference, so its outputs are needed in any case.
+        keep = vector == self._reference
+        watched = list(range(len(self.streams))) if keep else [vector]
         try:
-            if all(self._control.cancelled(t) for t in watched):
+            if all(self._control.cancelled(target) for target in watched):
                 raise TargetCancelled
             for step in self._steps.values():
-                await self._execute(target, step, watched)
-            await self._score(target, scorer, keep=needed)
-            stream.close("cancelled" if self._control.cancelled(target) else None)
+                await self._execute(vector, step, watched)
+            if keep:
+                self._keep(vector)
+            if vector < len(self.streams):
+                await self._score(vector, scorer)
+                self.streams[vector].close()
         except TargetCancelled:
-            stream.close("cancelled")
+            self._close(vector, "cancelled")
         except (ProbeFailed, CircinusError) as error:
-            stream.close(cause_of(error))
-            if needed:
+            self._close(vector, cause_of(error))
+            if keep and not self._agreed:
                 raise ProbeFailed(f"no reference outputs: {cause_of(error)}") from None
+
+    def _close(self, vector: int, cause: str) -> None:
+        if vector < len(self.streams):
+            self.streams[vector].close(cause)
 
     async def _execute(self, target: int, step: ProbeStep, watched: Sequence[int]) -> None:
         """Have the step's outputs under the target's configs."""
@@ -212,21 +234,27 @@ class AccuracyProbe:
             raise
         return worker
 
-    async def _score(self, target: int, scorer: Scorer, *, keep: bool) -> None:
-        nodes = {sink: self._outputs[self._node(target, sink)] for sink in self._sinks}
+    def _results(self, vector: int, position: int) -> dict[str, bytes] | None:
+        """The outputs of the last steps for one input; None where one has none."""
+        found: dict[str, bytes] = {}
+        for sink in self._sinks:
+            payload = self._outputs[self._node(vector, sink)][position]
+            if payload is None:
+                return None
+            found[sink] = payload
+        return found
+
+    def _keep(self, vector: int) -> None:
+        self._agreed = [self._results(vector, position) for position in range(len(self._files))]
+
+    async def _score(self, target: int, scorer: Scorer) -> None:
         for position in range(len(self._files)):
-            results = {sink: outputs[position] for sink, outputs in nodes.items()}
-            result = {sink: payload for sink, payload in results.items() if payload is not None}
-            complete = result if len(result) == len(results) else None
-            if keep:
-                self._agreed.append(complete)
             if self._control.cancelled(target):
-                if keep:
-                    continue
                 raise TargetCancelled
             if self._budget.left_s <= 0:
                 raise ProbeFailed("budget used up")
-            self.streams[target].add(scores=await self._one(scorer, position, complete))
+            result = self._results(target, position)
+            self.streams[target].add(scores=await self._one(scorer, position, result))
 
     async def _one(self, scorer: Scorer, position: int, result: dict[str, bytes] | None) -> float:
         if self._labels is not None:

@@ -7,6 +7,7 @@ import pytest
 
 from circinus.messages import (
     CancelProbe,
+    CoordinatorStatus,
     Desired,
     DesiredBody,
     Peer,
@@ -14,7 +15,7 @@ from circinus.messages import (
     body_hash,
     encode,
 )
-from circinus.topics import DeviceTopics
+from circinus.topics import COORDINATOR_STATUS, DeviceTopics
 from circinus_agent.daemon.inbox import Inbox
 
 TOPICS = DeviceTopics("pi-1")
@@ -31,6 +32,7 @@ class Box:
             on_desired=self.taken.append,
             on_probe=self.taken.append,
             on_cancel=self.taken.append,
+            on_orphaned=lambda: self.taken.append("orphaned"),
         )
 
     def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
@@ -103,6 +105,14 @@ def test_a_flood_is_logged_once(box: Box, caplog: pytest.LogCaptureFixture) -> N
         box.receive(TOPICS.command, b"{")
     assert box.inbox.dropped == {"malformed command": 100}
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(("online", "taken"), [(True, []), (False, ["orphaned"])])
+def test_probes_end_with_the_coordinator_that_wanted_them(
+    box: Box, online: bool, taken: list[str]
+) -> None:
+    box.receive(COORDINATOR_STATUS, encode(CoordinatorStatus(store="s", online=online)))
+    assert box.taken == taken
 
 
 def test_a_foreign_topic_is_ignored(box: Box) -> None:

@@ -162,7 +162,7 @@ def run(
             manager.submit(command)
         if during is not None:
             await during(manager)
-        while manager.busy:  # noqa: ASYNC110 - nothing in it takes time
+        while manager.busy:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -333,7 +333,7 @@ def test_one_target_is_cancelled_and_the_others_go_on(world: World, dataset: Pat
 
 def test_cancelling_ends_a_batch_that_takes_for_ever(world: World, dataset: Path) -> None:
     async def during(manager: ProbeManager) -> None:
-        while not world.calls:  # noqa: ASYNC110 - nothing in it takes time
+        while not world.calls:
             await asyncio.sleep(0)
         manager.cancel(cancel())
 
@@ -393,7 +393,7 @@ def test_ending_the_agent_stops_the_worker_and_says_so(world: World, dataset: Pa
         running = asyncio.create_task(manager.run())
         world.block = asyncio.Event()
         manager.submit(operators(dataset, OperatorTarget(operator="decode")))
-        while not world.calls:  # noqa: ASYNC110 - nothing in it takes time
+        while not world.calls:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -454,7 +454,9 @@ def test_common_beginnings_run_once(world: World, labelled: Path) -> None:
     assert world.results[0].data["executed"] == 12
 
 
-def test_without_labels_scores_are_agreement_with_the_first(world: World, dataset: Path) -> None:
+def test_without_labels_scores_are_agreement_with_the_reference(
+    world: World, dataset: Path
+) -> None:
     run(
         world,
         accuracy(dataset, world, "same", vector(1.0, 640), vector(1.0, 320), vector(0.5, 640)),
@@ -463,6 +465,15 @@ def test_without_labels_scores_are_agreement_with_the_first(world: World, datase
     assert world.scores(1) == [0.0] * 3
     assert world.scores(2) == [1.0] * 3
     assert world.results[0].data["reference"] == "agreement"
+
+
+def test_the_reference_is_the_steps_own_even_if_it_is_no_target(
+    world: World, dataset: Path
+) -> None:
+    run(world, accuracy(dataset, world, "same", vector(1.0, 320), vector(0.5, 640)))
+    assert world.scores(0) == [0.0] * 3
+    assert world.scores(1) == [1.0] * 3
+    assert world.results[0].data["executed"] == 3 * (2 + 3)
 
 
 def test_operators_left_out_of_a_vector_run_at_their_reference(
