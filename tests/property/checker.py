@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from circinus.decision import Decision, Step
+from circinus.decision import Assignment, Decision, Step
 from circinus.fleet import Billing
 from circinus.pipeline import Config, Deliver, Pipeline
 from circinus.profile import OperatorProfile
@@ -194,74 +194,94 @@ def enumerate_plans(scenario: Scenario, query: Query) -> Iterator[dict[str, Step
 
 def violations(scenario: Scenario, decision: Decision) -> list[str]:
     """Everything that is wrong with a decision; empty where it is sound."""
-    wrong: list[str] = []
-    queries = {q.id: q for q in scenario.queries}
-    shares: dict[str, float] = defaultdict(float)
-    use: dict[tuple[str, ...], float] = defaultdict(float)
-    memory: dict[tuple[object, ...], tuple[float, int]] = {}
-    busy: dict[tuple[object, ...], float] = defaultdict(float)
-    stateful: set[tuple[object, ...]] = set()
-    goodput = 0.0
-    hourly = {"usage": 0.0, "machines": 0.0, "network": 0.0}
-    opened: set[str] = set()
-    for a in decision.assignments:
-        query, plan = queries[a.query], a.plan
+    sums = _Sums(scenario)
+    for assignment in decision.assignments:
+        sums.add(assignment)
+    return sums.wrong + _totals(scenario, decision, sums) + _capacities(scenario, sums)
+
+
+class _Sums:
+    """What all assignments add up to."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.queries = {q.id: q for q in scenario.queries}
+        self.wrong: list[str] = []
+        self.shares: dict[str, float] = defaultdict(float)
+        self.use: dict[tuple[str, ...], float] = defaultdict(float)
+        self.memory: dict[tuple[object, ...], tuple[float, int]] = {}
+        self.busy: dict[tuple[object, ...], float] = defaultdict(float)
+        self.stateful: set[tuple[object, ...]] = set()
+        self.opened: set[str] = set()
+        self.hourly = {"usage": 0.0, "machines": 0.0, "network": 0.0}
+        self.goodput = 0.0
+
+    def add(self, a: Assignment) -> None:
+        query, scenario = self.queries[a.query], self.scenario
         pipeline = scenario.pipelines[query.pipeline]
-        rule = broken_rule(scenario, query, plan)
+        rule = broken_rule(scenario, query, a.plan)
         if rule is not None:
-            wrong.append(f"{a.query}: {rule}")
-            continue
-        shares[a.query] += a.share
+            self.wrong.append(f"{a.query}: {rule}")
+            return
+        self.shares[a.query] += a.share
         rate = query.rate_rps * query.count * a.share
-        goodput += query.weight * rate
+        self.goodput += query.weight * rate
         whole = not query.splittable or any(o.stateful for o in pipeline.operators.values())
         if whole and abs(a.share * query.count - round(a.share * query.count)) > EPS:
-            wrong.append(f"{a.query}: share {a.share} of an unsplittable query")
-        for name, step in plan.items():
-            row, spec = _row(scenario, pipeline, name, plan), pipeline.operators[name]
-            opened.add(step.device)
-            for resource, seconds in row.compute_s.items():
-                use[resource, step.device] += seconds * rate
-            key = (step.device, spec.run or name, step.config, step.batch)
-            held = memory.get(key)
-            if held is not None and held[1] != step.replicas:
-                wrong.append(f"{key}: replicas differ")
-            memory[key] = (max(row.memory_mb, held[0] if held else 0.0), step.replicas)
-            busy[key] += rate * row.latency_ms.mean / 1e3 / step.batch
-            if spec.stateful:
-                stateful.add(key)
-        for _, _, x, y, size in moves(scenario, query, plan):
+            self.wrong.append(f"{a.query}: share {a.share} of an unsplittable query")
+        for name in a.plan:
+            self._step(pipeline, name, a.plan, rate)
+        for _, _, x, y, size in moves(scenario, query, a.plan):
             if x != y:
                 mbps = size * 8 / 1e6 * rate
-                use["link", min(x, y), max(x, y)] += mbps
+                self.use["link", min(x, y), max(x, y)] += mbps
                 for end in (x, y):
-                    use["uplink", end] += mbps
-        wrong += _promises(scenario, query, plan, a.estimate)
-        for kind, usd in costs(scenario, query, plan).items():
-            hourly[kind] += usd * rate * 3600
-    hourly["machines"] = sum(
+                    self.use["uplink", end] += mbps
+        self.wrong += _promises(scenario, query, a.plan, a.estimate)
+        for kind, usd in costs(scenario, query, a.plan).items():
+            self.hourly[kind] += usd * rate * 3600
+
+    def _step(self, pipeline: Pipeline, name: str, plan: Mapping[str, Step], rate: float) -> None:
+        step, spec = plan[name], pipeline.operators[name]
+        row = _row(self.scenario, pipeline, name, plan)
+        self.opened.add(step.device)
+        for resource, seconds in row.compute_s.items():
+            self.use[resource, step.device] += seconds * rate
+        key = (step.device, spec.run or name, step.config, step.batch)
+        held = self.memory.get(key)
+        if held is not None and held[1] != step.replicas:
+            self.wrong.append(f"{key}: replicas differ")
+        self.memory[key] = (max(row.memory_mb, held[0] if held else 0.0), step.replicas)
+        self.busy[key] += rate * row.latency_ms.mean / 1e3 / step.batch
+        if spec.stateful:
+            self.stateful.add(key)
+
+
+def _totals(scenario: Scenario, decision: Decision, sums: _Sums) -> list[str]:
+    wrong = []
+    rented = sum(
         scenario.class_of(d).price_usd_hour
-        for d in opened
+        for d in sums.opened
         if scenario.class_of(d).billing is Billing.MACHINE
     )
-    for kind, usd in hourly.items():
-        if not math.isclose(usd, getattr(decision.deployment, kind), rel_tol=EPS, abs_tol=1e-9):
-            wrong.append(f"deployment {kind}: {usd} != {getattr(decision.deployment, kind)}")
-    if sorted(opened) != list(decision.open_devices):
+    for kind, usd in {**sums.hourly, "machines": rented}.items():
+        said = getattr(decision.deployment, kind)
+        if not math.isclose(usd, said, rel_tol=EPS, abs_tol=1e-9):
+            wrong.append(f"deployment {kind}: {usd} != {said}")
+    if sorted(sums.opened) != list(decision.open_devices):
         wrong.append("open devices")
-    if not math.isclose(goodput, decision.goodput_rps, rel_tol=EPS, abs_tol=1e-9):
-        wrong.append(f"goodput {goodput} != {decision.goodput_rps}")
-    if decision.bound_rps is not None and goodput > decision.bound_rps:
-        wrong.append(f"goodput {goodput} above the bound {decision.bound_rps}")
+    if not math.isclose(sums.goodput, decision.goodput_rps, rel_tol=EPS, abs_tol=1e-9):
+        wrong.append(f"goodput {sums.goodput} != {decision.goodput_rps}")
+    if decision.bound_rps is not None and decision.goodput_rps > decision.bound_rps:
+        wrong.append(f"goodput {decision.goodput_rps} above the bound {decision.bound_rps}")
+    shares, turned = sums.shares, {r.query for r in decision.rejected}
     wrong += [f"{q}: shares sum to {s}" for q, s in shares.items() if s > 1 + EPS]
-    turned = {r.query for r in decision.rejected}
-    wrong += [
-        f"{q}: neither served nor rejected"
-        for q in queries
-        if shares[q] < 1 - EPS and q not in turned
-    ]
-    wrong += [f"{q}: served and rejected" for q in turned if shares[q] >= 1 - EPS / 10]
-    return wrong + _capacities(scenario, use, memory, busy, stateful)
+    for q in sums.queries:
+        if shares[q] < 1 - EPS and q not in turned:
+            wrong.append(f"{q}: neither served nor rejected")
+        if shares[q] >= 1 - EPS / 10 and q in turned:
+            wrong.append(f"{q}: served and rejected")
+    return wrong
 
 
 def _promises(
@@ -292,16 +312,10 @@ def _promises(
     return wrong
 
 
-def _capacities(
-    scenario: Scenario,
-    use: Mapping[tuple[str, ...], float],
-    memory: Mapping[tuple[object, ...], tuple[float, int]],
-    busy: Mapping[tuple[object, ...], float],
-    stateful: set[tuple[object, ...]],
-) -> list[str]:
+def _capacities(scenario: Scenario, sums: _Sums) -> list[str]:
     wrong = []
     top = scenario.max_utilisation
-    for resource, amount in use.items():
+    for resource, amount in sums.use.items():
         if resource[0] == "link":
             link = scenario.network.between(resource[1], resource[2])
             assert link is not None
@@ -314,13 +328,13 @@ def _capacities(
         if amount > limit * (1 + EPS) + 1e-12:
             wrong.append(f"{resource}: {amount} of {limit}")
     held: dict[object, float] = defaultdict(float)
-    for key, (size, replicas) in memory.items():
+    for key, (size, replicas) in sums.memory.items():
         held[key[0]] += size * replicas
-        least = max(1, math.ceil(busy[key] / top - EPS))
-        if replicas != least and key not in stateful:
+        least = max(1, math.ceil(sums.busy[key] / top - EPS))
+        if replicas != least and key not in sums.stateful:
             wrong.append(f"{key}: {replicas} replicas, {least} are enough")
-        if key in stateful and (replicas != 1 or busy[key] > top * (1 + EPS)):
-            wrong.append(f"{key}: stateful, {replicas} replicas, busy {busy[key]}")
+        if key in sums.stateful and (replicas != 1 or sums.busy[key] > top * (1 + EPS)):
+            wrong.append(f"{key}: stateful, {replicas} replicas, busy {sums.busy[key]}")
     for device, size in held.items():
         limit = scenario.class_of(str(device)).memory_mb
         if size > limit * (1 + EPS):

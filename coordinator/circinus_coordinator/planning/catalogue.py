@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from circinus.fleet import BYTES_PER_GB, CORES
+from circinus.fleet import BYTES_PER_GB, CORES, DeviceClass
 from circinus.pipeline import Config, Deliver, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
@@ -156,19 +156,13 @@ class Catalogue:
         position: Mapping[str, int],
     ) -> StepOptions:
         spec = self.scenario.pipelines[query.pipeline].operators[name]
-        rows: list[tuple[int, OperatorProfile]] = []
-        for slot, device in enumerate(devices):
-            if device in allowed:
-                kind = self.scenario.class_of(device)
-                rows += [
-                    (slot, row)
-                    for row in self.profiles.rows(query.pipeline, spec, kind.name)
-                    if row.memory_mb <= kind.memory_mb
-                    and all(
-                        seconds <= 0 or kind.resources[resource] > 0
-                        for resource, seconds in row.compute_s.items()
-                    )
-                ]
+        rows = [
+            (slot, row)
+            for slot, device in enumerate(devices)
+            if device in allowed
+            for row in self.profiles.rows(query.pipeline, spec, self._class(device).name)
+            if _possible(row, self._class(device))
+        ]
         ids: dict[Config, int] = {}
         for _, row in rows:
             ids.setdefault(row.config, len(ids))
@@ -188,8 +182,7 @@ class Catalogue:
             ),
             size=_column(row.output_bytes for _, row in rows),
             usd=_column(
-                self.scenario.class_of(devices[slot]).usage_cost_usd(row.compute_s)
-                + row.price_usd_per_call
+                self._class(devices[slot]).usage_cost_usd(row.compute_s) + row.price_usd_per_call
                 for slot, row in rows
             ),
             compute=np.array(
@@ -201,6 +194,9 @@ class Catalogue:
             stateful=spec.stateful,
             implementation=spec.implementation,
         )
+
+    def _class(self, device: str) -> DeviceClass:
+        return self.scenario.class_of(device)
 
     def _hops(
         self,
@@ -238,6 +234,13 @@ class Catalogue:
         ids = [{config: i for i, config in enumerate(step.configs)} for step in steps]
         vectors = self.accuracy(pipeline.name).vectors(floor, order, ids)
         return recognise(vectors, [len(step.configs) for step in steps])
+
+
+def _possible(row: OperatorProfile, kind: DeviceClass) -> bool:
+    """True where an idle machine of the class could run it at all."""
+    return row.memory_mb <= kind.memory_mb and all(
+        seconds <= 0 or kind.resources[resource] > 0 for resource, seconds in row.compute_s.items()
+    )
 
 
 def _column(values: object) -> FloatArray:

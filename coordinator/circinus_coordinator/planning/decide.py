@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 
 from circinus.decision import Assignment, Decision, Plan
@@ -58,18 +57,8 @@ def decision_of(
 ) -> Decision:
     """Write the decision down."""
     started = clock()
-    assigned, judged = stands
-    order = {query.id: k for k, query in enumerate(catalogue.scenario.queries)}
-    assignments = [
-        Assignment(
-            query=placed.query.id,
-            share=min(1.0, share),
-            plan=_with_replicas(placed, judged.ledger),
-            estimate=estimate,
-        )
-        for (placed, share), estimate in zip(assigned, judged.estimates, strict=True)
-    ]
-    assignments.sort(key=lambda a: (order[a.query], -a.share))
+    judged = stands[1]
+    assignments = _assignments(catalogue, stands)
     shares: dict[str, float] = {}
     for a in assignments:
         shares[a.query] = shares.get(a.query, 0.0) + a.share
@@ -78,14 +67,11 @@ def decision_of(
         for query in catalogue.scenario.queries
         if shares.get(query.id, 0.0) < 1 - 1e-6
     ]
-    goodput = math.fsum(
-        catalogue.scenario.queries[order[a.query]].demand_rps * a.share for a in assignments
-    )
     timing = {**seconds, "explain": clock() - started}
     return Decision(
         planner=planner,
         seed=seed,
-        goodput_rps=goodput,
+        goodput_rps=judged.goodput_rps,
         bound_rps=bound_rps,
         certified=True,
         deployment=judged.deployment,
@@ -94,6 +80,22 @@ def decision_of(
         assignments=tuple(assignments),
         rejected=tuple(rejected),
     )
+
+
+def _assignments(catalogue: Catalogue, stands: Standing) -> list[Assignment]:
+    """In the order of the scenario's queries, largest share first."""
+    assigned, judged = stands
+    order = {query.id: k for k, query in enumerate(catalogue.scenario.queries)}
+    found = [
+        Assignment(
+            query=placed.query.id,
+            share=min(1.0, share),
+            plan=_with_replicas(placed, judged.ledger),
+            estimate=estimate,
+        )
+        for (placed, share), estimate in zip(assigned, judged.estimates, strict=True)
+    ]
+    return sorted(found, key=lambda a: (order[a.query], -a.share))
 
 
 def _with_replicas(placed: PlacedPlan, ledger: Ledger) -> Plan:

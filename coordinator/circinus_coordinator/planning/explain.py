@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circinus.decision import Decision, Rejection
+from circinus.decision import Decision, Estimate, Rejection
 from circinus.errors import InvalidInput
 from circinus.query import Query
 from circinus.scenario import Scenario
@@ -12,6 +12,7 @@ from circinus_coordinator.planning.evaluate import evaluate
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, place
 from circinus_coordinator.planning.relaxation import USD, Explanation, Impossible
+from circinus_coordinator.planning.selection import splittable
 from circinus_coordinator.planning.shortage import crowded_out
 
 __all__ = ["Explanation", "explain", "rejection"]
@@ -40,7 +41,7 @@ def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanatio
         return _served(
             query, [placed for placed, _ in assigned if placed.query.id == query_id], judged.ledger
         )
-    whole = not query.splittable
+    whole = not splittable(catalogue, query)
     return _turned_away(catalogue, judged.ledger, alone(catalogue, query, whole=whole), share)
 
 
@@ -56,33 +57,7 @@ def rejection(catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float) -
 
 
 def _served(query: Query, plans: list[PlacedPlan], ledger: Ledger) -> Explanation:
-    slack: list[tuple[float, str, str]] = []
-    for placed in plans:
-        estimate, slo = placed.estimate(ledger), query.slo
-        if slo.latency_ms is not None:
-            slack.append(
-                (
-                    1 - estimate.latency_ms / slo.latency_ms,
-                    "latency",
-                    f"{estimate.latency_ms:.4g} of {slo.latency_ms:g} ms",
-                )
-            )
-        if slo.accuracy and estimate.accuracy is not None:
-            slack.append(
-                (
-                    estimate.accuracy / slo.accuracy - 1,
-                    "accuracy",
-                    f"{estimate.accuracy:.4g} for at least {slo.accuracy:g}",
-                )
-            )
-        if slo.cost_usd_per_1000:
-            slack.append(
-                (
-                    1 - estimate.cost_usd_per_1000 / slo.cost_usd_per_1000,
-                    "cost",
-                    f"{estimate.cost_usd_per_1000:.4g} of {slo.cost_usd_per_1000:g} {USD}",
-                )
-            )
+    slack = [tight for placed in plans for tight in _slack(query, placed.estimate(ledger))]
     if not slack:
         return Explanation(
             query=query.id,
@@ -97,6 +72,21 @@ def _served(query: Query, plans: list[PlacedPlan], ledger: Ledger) -> Explanatio
         binding=binding,
         reason=f"served in full; {binding} is the tightest objective: {text}",
     )
+
+
+def _slack(query: Query, estimate: Estimate) -> list[tuple[float, str, str]]:
+    """(relative slack, objective, in words) of each objective."""
+    slo, found = query.slo, []
+    if slo.latency_ms is not None:
+        ms, limit = estimate.latency_ms, slo.latency_ms
+        found.append((1 - ms / limit, "latency", f"{ms:.4g} of {limit:g} ms"))
+    if slo.accuracy and estimate.accuracy is not None:
+        mean, floor = estimate.accuracy, slo.accuracy
+        found.append((mean / floor - 1, "accuracy", f"{mean:.4g} for at least {floor:g}"))
+    if slo.cost_usd_per_1000:
+        usd, limit = estimate.cost_usd_per_1000, slo.cost_usd_per_1000
+        found.append((1 - usd / limit, "cost", f"{usd:.4g} of {limit:g} {USD}"))
+    return found
 
 
 def _turned_away(catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float) -> Explanation:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from circinus.decision import Estimate, Plan, Step
 from circinus.errors import NoData
-from circinus.fleet import BYTES_PER_GB, Billing
-from circinus.pipeline import Deliver
+from circinus.fleet import Billing
+from circinus.pipeline import Deliver, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
+from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.labels import TOLERANCE, Found
 from circinus_coordinator.planning.latency import percentile_ms, service_variance
@@ -144,71 +145,88 @@ def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
     """
     scenario = catalogue.scenario
     pipeline = scenario.pipelines[query.pipeline]
-    names = list(pipeline.operators)
-    rows = {name: _row(catalogue, query, name, plan) for name in names}
-    position = {name: k for k, name in enumerate(names)}
-    moves: list[tuple[str, str, float]] = []
-
-    def hop(a: str, b: str, size: float) -> float:
-        link = scenario.network.between(a, b)
-        if link is None:
-            raise NoData(f"a link between {a} and {b}")
-        moves.append((a, b, size))
-        return link.transfer_ms(size) if a != b else 0.0
-
-    stops, steps = [], []
-    for name in names:
-        spec, row, device = pipeline.operators[name], rows[name], plan[name].device
-        arrivals = [
-            (position[need], hop(plan[need].device, device, rows[need].output_bytes))
-            for need in spec.needs
-        ]
-        if not spec.needs:
-            arrivals = [(-1, hop(query.source[name], device, pipeline.input_bytes[name]))]
-        stops.append(
-            _Stop(
-                arrivals=tuple(arrivals),
-                mean=row.latency_ms.mean,
-                variance=service_variance(row.latency_ms, query.slo.percentile),
-            )
-        )
-        steps.append(
-            StepUse(
-                key=(device, spec.implementation, row.config, row.batch),
-                service_ms=row.latency_ms.mean,
-                variance=service_variance(row.latency_ms, STATION_PERCENTILE),
-                compute_s=row.compute_s,
-                memory_mb=row.memory_mb,
-                stateful=spec.stateful,
-            )
-        )
-    home = query.source[pipeline.sources[0]]
-    exits = tuple(
-        (
-            position[name],
-            hop(plan[name].device, home, rows[name].output_bytes)
-            if pipeline.deliver is Deliver.SOURCE
-            else 0.0,
-        )
-        for name in pipeline.sinks
-    )
+    rows = {name: _row(catalogue, query, name, plan) for name in pipeline.operators}
+    way = _Way(scenario)
+    stops = _stops(way, query, pipeline, plan, rows)
+    exits = _exits(way, query, pipeline, plan, rows)
     usage, machine = _compute_usd(catalogue, plan, rows)
-    network = math.fsum(
-        size * link.price_usd_gb / BYTES_PER_GB
-        for a, b, size in moves
-        if a != b and (link := scenario.network.between(a, b)) is not None
-    )
     return PlacedPlan(
         query=query,
         plan=plan,
-        stops=tuple(stops),
+        stops=stops,
         exits=exits,
-        use=Use.of(scenario, steps, moves, arrival_scv(query)),
-        accuracy=catalogue.accuracy(query.pipeline).of({n: plan[n].config for n in names}),
+        use=Use.of(scenario, _uses(pipeline, plan, rows), way.moves, arrival_scv(query)),
+        accuracy=catalogue.accuracy(query.pipeline).of({n: s.config for n, s in plan.items()}),
         usage_usd=usage,
         machine_usd=machine,
-        network_usd=network,
+        network_usd=math.fsum(way.usd),
     )
+
+
+class _Way:
+    """Collects the hops of a plan."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self.moves: list[tuple[str, str, float]] = []
+        self.usd: list[float] = []
+
+    def hop(self, a: str, b: str, size: float) -> float:
+        """Milliseconds to move `size` bytes from device `a` to device `b`."""
+        link = self._scenario.network.between(a, b)
+        if link is None:
+            raise NoData(f"a link between {a} and {b}")
+        if a == b:
+            return 0.0
+        self.moves.append((a, b, size))
+        self.usd.append(link.cost_usd(size))
+        return link.transfer_ms(size)
+
+
+def _stops(
+    way: _Way, query: Query, pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]
+) -> tuple[_Stop, ...]:
+    position = {name: k for k, name in enumerate(pipeline.operators)}
+    stops = []
+    for name, spec in pipeline.operators.items():
+        here = plan[name].device
+        arrivals = [
+            (position[need], way.hop(plan[need].device, here, rows[need].output_bytes))
+            for need in spec.needs
+        ]
+        if not spec.needs:
+            arrivals = [(-1, way.hop(query.source[name], here, pipeline.input_bytes[name]))]
+        stats = rows[name].latency_ms
+        variance = service_variance(stats, query.slo.percentile)
+        stops.append(_Stop(arrivals=tuple(arrivals), mean=stats.mean, variance=variance))
+    return tuple(stops)
+
+
+def _exits(
+    way: _Way, query: Query, pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]
+) -> tuple[tuple[int, float], ...]:
+    position = {name: k for k, name in enumerate(pipeline.operators)}
+    if pipeline.deliver is not Deliver.SOURCE:
+        return tuple((position[name], 0.0) for name in pipeline.sinks)
+    home = query.source[pipeline.sources[0]]
+    return tuple(
+        (position[name], way.hop(plan[name].device, home, rows[name].output_bytes))
+        for name in pipeline.sinks
+    )
+
+
+def _uses(pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]) -> list[StepUse]:
+    return [
+        StepUse(
+            key=(plan[name].device, spec.implementation, row.config, row.batch),
+            service_ms=row.latency_ms.mean,
+            variance=service_variance(row.latency_ms, STATION_PERCENTILE),
+            compute_s=row.compute_s,
+            memory_mb=row.memory_mb,
+            stateful=spec.stateful,
+        )
+        for (name, spec), row in zip(pipeline.operators.items(), rows.values(), strict=True)
+    ]
 
 
 def arrival_scv(query: Query) -> float:
@@ -219,7 +237,9 @@ def arrival_scv(query: Query) -> float:
 def _row(catalogue: Catalogue, query: Query, name: str, plan: Plan) -> OperatorProfile:
     scenario = catalogue.scenario
     spec = scenario.pipelines[query.pipeline].operators[name]
-    step = plan[name]
+    step = plan.get(name)
+    if step is None or step.device not in scenario.device:
+        raise NoData(f"{name}: the plan does not place it on a known device")
     kind = scenario.device[step.device].device_class
     row = catalogue.profiles.row(query.pipeline, spec, kind, step.config, step.batch)
     if row is None:

@@ -1,0 +1,111 @@
+"""The percentile model and the waiting it adds, against textbook values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from circinus.profile import LatencyStats
+from circinus_coordinator.planning.latency import (
+    Station,
+    percentile_factor,
+    percentile_ms,
+    service_variance,
+    wait,
+)
+
+
+@pytest.mark.parametrize("percentile", [95.0, 99.0])
+def test_a_single_step_gives_back_the_quantile_that_was_measured(percentile: float) -> None:
+    stats = LatencyStats(mean=21, p50=20, p95=30, p99=41)
+    expected = {95.0: 30, 99.0: 41}[percentile]
+    variance = service_variance(stats, percentile)
+    assert percentile_ms(21, variance, percentile) == pytest.approx(expected)
+
+
+def test_a_deterministic_profile_has_no_variance() -> None:
+    assert service_variance(LatencyStats(mean=5), 99) == 0
+    assert percentile_ms(5, 0, 99) == 5
+
+
+def test_the_median_is_used_where_no_tail_was_measured() -> None:
+    assert service_variance(LatencyStats(mean=10, p50=9), 95) == pytest.approx(30)
+
+
+def test_a_tail_below_the_mean_promises_the_mean() -> None:
+    assert service_variance(LatencyStats(mean=10, p50=8, p95=9), 95) == 0
+
+
+def test_the_factor_is_that_of_a_gamma_of_shape_four_and_never_negative() -> None:
+    assert percentile_factor(95) == pytest.approx((7.7537 - 4) / 2, abs=1e-4)
+    assert percentile_factor(99) == pytest.approx((10.0451 - 4) / 2, abs=1e-4)
+    assert percentile_factor(20) == 0
+
+
+def test_four_exponential_steps_are_estimated_within_five_percent() -> None:
+    step = service_variance(LatencyStats(mean=1, p95=-math.log(0.05)), 95)
+    assert percentile_ms(4, 4 * step, 95) == pytest.approx(7.754, rel=0.05)
+
+
+def waiting(
+    utilisation: float, *, cv2: float, servers: float = 1, scv: float = 1.0, streams: int = 1
+) -> tuple[float, float]:
+    """Mean and variance of the wait, in service times."""
+    station = Station()
+    station.add(utilisation * servers, 1.0, cv2, scv, streams)
+    found = wait(
+        rate=np.array(station.rate),
+        busy=np.array(station.busy),
+        second=np.array(station.second),
+        third=np.array(station.third),
+        scv=np.array(station.scv),
+        squares=np.array(station.squares),
+        servers=np.array(servers),
+        utilisation=np.array(utilisation),
+        batch=np.array(1.0),
+    )
+    return float(found.mean), float(found.variance)
+
+
+@pytest.mark.parametrize("rho", [0.1, 0.5, 0.8])
+def test_one_worker_waits_as_pollaczek_and_khinchine_say(rho: float) -> None:
+    assert waiting(rho, cv2=1)[0] == pytest.approx(rho / (1 - rho))
+    assert waiting(rho, cv2=0)[0] == pytest.approx(rho / (1 - rho) / 2)
+    # M/M/1: E[W^2] = 2 rho / (1 - rho)^2; M/D/1: 2 E[W]^2 + rho / (3 (1 - rho))
+    mean, variance = waiting(rho, cv2=1)
+    assert variance == pytest.approx(2 * rho / (1 - rho) ** 2 - mean**2)
+    mean, variance = waiting(rho, cv2=0)
+    assert variance == pytest.approx(mean**2 + rho / (3 * (1 - rho)))
+
+
+@pytest.mark.parametrize(("servers", "rho"), [(2, 0.5), (2, 0.8), (4, 0.8), (8, 0.8)])
+def test_several_workers_wait_about_as_erlang_says(servers: int, rho: float) -> None:
+    load = servers * rho
+    top = load**servers / math.factorial(servers) / (1 - rho)
+    erlang_c = top / (sum(load**k / math.factorial(k) for k in range(servers)) + top)
+    exact = erlang_c / (servers * (1 - rho))
+    assert waiting(rho, cv2=1, servers=servers)[0] == pytest.approx(exact, rel=0.12)
+
+
+def test_clockwork_arrivals_of_one_source_do_not_wait_but_many_together_do() -> None:
+    assert waiting(0.5, cv2=0, scv=0.0)[0] == 0
+    many = waiting(0.5, cv2=0, scv=0.0, streams=100)[0]
+    assert many == pytest.approx(waiting(0.5, cv2=0)[0], rel=0.05)
+
+
+@pytest.mark.parametrize("rho", [0.01, 0.3, 0.5, 0.7])
+def test_the_95th_percentile_of_a_markovian_queue_is_met_within_ten_percent(rho: float) -> None:
+    mean, variance = waiting(rho, cv2=1)
+    exact = -math.log(0.05) / (1 - rho)
+    assert percentile_ms(1 + mean, 1 + variance, 95) == pytest.approx(exact, rel=0.1)
+
+
+def test_a_light_load_hardly_waits() -> None:
+    mean, variance = waiting(0.02, cv2=0.1)
+    assert percentile_ms(1 + mean, variance, 95) < 1.2
+
+
+def test_a_full_station_waits_for_ever() -> None:
+    assert waiting(1.0, cv2=1)[0] == math.inf

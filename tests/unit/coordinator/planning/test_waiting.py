@@ -1,0 +1,101 @@
+"""Queueing in plans: what the search expects is what the finished plan is judged by."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from circinus_coordinator.planning import plan
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.labels import Aim, Limits, solve
+from circinus_coordinator.planning.loads import Ledger
+from circinus_coordinator.planning.offers import Pricing, offers
+from circinus_coordinator.planning.placed import place, plan_of
+
+SPREAD = {"mean": 100, "p50": 90, "p95": 200, "p99": 260}
+
+
+def test_the_search_and_the_judge_agree_on_a_loaded_device(build, profile) -> None:
+    queries = [
+        {"id": f"q{i}", "pipeline": "p", "source": "pi", "rate_rps": rate}
+        for i, rate in enumerate((4, 3, 2))
+    ]
+    scenario = build(
+        queueing=True,
+        pipeline={"operators": {"a": {"knobs": {"k": [1, 2]}}}},
+        profiles=[
+            profile("a", "small", SPREAD, config={"k": 1}, compute_s={"cores": 0.12}),
+            profile("a", "small", SPREAD, config={"k": 2}, batch=2, compute_s={"cores": 0.06}),
+        ],
+        queries=queries,
+    )
+    catalogue, ledger = Catalogue(scenario), Ledger(scenario)
+    for query in scenario.queries:
+        programme = catalogue.programme(query)
+        choices, moving = offers(programme, ledger, Pricing(), rate_rps=query.rate_rps)
+        found = solve(programme, choices, moving, Limits(), aim=Aim.LATENCY)
+        assert found is not None
+        placed = place(catalogue, query, plan_of(programme, found))
+        ledger.add(placed.use, query.rate_rps)
+        assert placed.latency_ms(ledger) == pytest.approx(found.latency_ms(95))
+
+
+def test_waiting_grows_with_the_load_and_is_left_out_on_request(build, profile) -> None:
+    rows = [profile("a", "small", 100)]
+    found = [
+        plan(build(queueing=queueing, profiles=rows, query={"rate_rps": rate}))
+        .assignments[0]
+        .estimate.latency_ms
+        for queueing, rate in ((False, 7), (True, 0.1), (True, 4), (True, 7))
+    ]
+    assert found[0] == 100
+    assert found[1] < 120
+    assert found == sorted(found)
+
+
+def test_nobody_waits_for_cores_where_all_workers_can_run_at_once(build, profile) -> None:
+    scenario = build(queueing=True, profiles=[profile("a", "small", 100)])
+    catalogue, ledger = Catalogue(scenario), Ledger(scenario)
+    query = scenario.queries[0]
+    step = plan(scenario).assignments[0].plan
+    placed = place(catalogue, query, step)
+    ledger.add(placed.use, 5)
+    key = placed.use.steps[0].key
+    assert ledger.device_wait(("cores", "pi"), key) == (0, 0)
+    assert ledger.instance_wait(key)[0] == pytest.approx(50)  # 0.5 / (2 x 0.5) services
+
+
+def test_a_newcomer_may_not_break_what_was_promised_to_others(build, profile) -> None:
+    """The first query has 30 ms to spare; the second would make it wait longer."""
+    queries = [
+        {"id": "first", "pipeline": "p", "source": "pi", "rate_rps": 1, "weight": 100,
+         "slo": {"latency_ms": 180}},
+        {"id": "second", "pipeline": "p", "source": "pi", "rate_rps": 6, "splittable": False},
+    ]  # fmt: skip
+    scenario = build(queueing=True, profiles=[profile("a", "small", 100)], queries=queries)
+    decision = plan(scenario)
+    assert [a.query for a in decision.assignments] == ["first"]
+    assert decision.rejected[0].query == "second"
+    alone = dataclasses.replace(scenario, queries=scenario.queries[1:])
+    assert [a.query for a in plan(alone).assignments] == ["second"]
+
+
+def test_an_undo_restores_the_ledger_to_the_last_bit(build, profile) -> None:
+    scenario = build(
+        queueing=True,
+        pipeline={"operators": {"a": {}, "b": {"needs": ["a"]}}},
+        profiles=[profile("a", "small", 10), profile("b", "middle", 0.1)],
+    )
+    catalogue, ledger = Catalogue(scenario), Ledger(scenario)
+    placed = place(catalogue, scenario.queries[0], plan(scenario).assignments[0].plan)
+
+    def state() -> str:
+        return repr((ledger.linear, ledger.instances, ledger.stations))
+
+    ledger.add(placed.use, 0.1)
+    before = state()
+    undo = ledger.add(placed.use, 0.7)
+    assert state() != before
+    undo()
+    assert state() == before
