@@ -32,8 +32,6 @@ PINGS = 8
 # A peer that is this far behind will not make any deadline.
 MAX_QUEUED_BYTES = 64 << 20
 CLOSE_TIMEOUT_S = 2.0
-# The event loop's timers are rounded up to whole milliseconds: half of one too late on average.
-TIMER_S = 0.0005
 
 
 class Connection:
@@ -181,7 +179,8 @@ class Connection:
                 self._wake.clear()
                 await self._wake.wait()
             when, data = self._queue.popleft()
-            if when > 0.0 and (delay := when - TIMER_S - self._loop.time()) > 0.0:
+            if when > 0.0 and (delay := when - self._loop.time()) > 0.0:
+                # Never early; up to a millisecond late, which is how the loop's timers are rounded.
                 await asyncio.sleep(delay)
             self._queued_bytes -= len(data)
             try:
