@@ -31,7 +31,7 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 PAYLOAD = 150_000
 PAIRS = 1000
 WARM_UP = 100
-ROUNDS = 5
+ROUNDS = 9
 RUNS_PER_ROUND = 40
 
 
@@ -59,8 +59,7 @@ async def _main() -> None:
     there, back = await _two_agents(payload)
     _line("overhead per hop, two agents, 150 KB", there, 1.0)
     _line("  the same with the 150 KB result sent back", back)
-    bare, served = await _throughput()
-    share = served / bare
+    bare, served, share = await _throughput()
     print(f"{'ONNX stage, bare onnxruntime, 1 thread':52}{bare:7.1f}/s")
     print(f"{'ONNX stage, served, 1 thread':52}{served:7.1f}/s")
     print(f"{'  share of bare':52}{share:8.1%}{'>= 90 %':>11}  {_verdict(share >= 0.9)}")
@@ -294,8 +293,8 @@ def _model(folder: str) -> str:
     return path
 
 
-async def _throughput() -> tuple[float, float]:
-    """Runs per second: (bare onnxruntime, served), medians of alternating rounds."""
+async def _throughput() -> tuple[float, float, float]:
+    """Runs per second, bare and served, and their ratio: medians over alternating rounds."""
     import numpy as np
 
     from circinus.onnx import open_session
@@ -329,7 +328,11 @@ async def _throughput() -> tuple[float, float]:
         await served()
         pairs = [(bare(), await served()) for _ in range(ROUNDS)]
         await instance.stop()
-    return statistics.median(b for b, _ in pairs), statistics.median(s for _, s in pairs)
+    return (
+        statistics.median(b for b, _ in pairs),
+        statistics.median(s for _, s in pairs),
+        statistics.median(s / b for b, s in pairs),
+    )
 
 
 if __name__ == "__main__":
