@@ -112,9 +112,13 @@ def _snap(value: float, limit: float | None) -> float:
 
 
 def meets(query: Query, estimate: Estimate) -> str | None:
-    """The SLO that the estimate breaks (``latency``, ``accuracy``, ``cost``), None if none."""
+    """The SLO that the estimate breaks (``latency``, ``accuracy``, ``cost``), None if none.
+
+    A queue that grows for ever breaks ``latency``, promised or not.
+    """
     slo = query.slo
-    if slo.latency_ms is not None and not estimate.latency_ms <= slo.latency_ms * (1 + TOLERANCE):
+    limit = math.inf if slo.latency_ms is None else slo.latency_ms * (1 + TOLERANCE)
+    if not (math.isfinite(estimate.latency_ms) and estimate.latency_ms <= limit):
         return "latency"
     if slo.accuracy is not None and (estimate.accuracy is None or estimate.accuracy < slo.accuracy):
         return "accuracy"

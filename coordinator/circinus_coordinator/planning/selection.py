@@ -94,10 +94,8 @@ class Selection:
             return None
         for step in placed.use.steps:
             for other in self.at.get(step.device, ()):
-                limit = other.query.slo.latency_ms
-                if limit is not None and meets(other.query, other.estimate(self.ledger)):
-                    excess = other.latency_ms(self.ledger) - limit
-                    return ("resource", ("cores", step.device), 1 + excess / limit)
+                if meets(other.query, other.estimate(self.ledger)):
+                    return ("resource", ("cores", step.device), 1.0)
         return None
 
 

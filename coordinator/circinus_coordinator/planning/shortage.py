@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -91,6 +92,13 @@ def _attempt(
             )
         if meets(query, placed.estimate(ledger)) == "latency":
             late = placed.latency_ms(ledger) - (query.slo.latency_ms or 0.0)
+            if not math.isfinite(late):
+                return (
+                    math.inf,
+                    "latency",
+                    "at the planned load its requests would pile up",
+                    "needs a lower rate, or a lower max_utilisation for all",
+                )
             return (
                 late / (query.slo.latency_ms or 1.0),
                 "latency",

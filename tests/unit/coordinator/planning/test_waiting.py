@@ -99,3 +99,13 @@ def test_an_undo_restores_the_ledger_to_the_last_bit(build, profile) -> None:
     assert state() != before
     undo()
     assert state() == before
+
+
+def test_a_queue_that_would_grow_for_ever_is_not_planned(build, profile) -> None:
+    scenario = build(
+        queueing=True, max_utilisation=1, profiles=[profile("a", "small", 100)],
+        query={"rate_rps": 20},
+    )  # fmt: skip
+    decision = plan(scenario)  # 2 cores x 10/s are just what is wanted
+    assert all(a.estimate.latency_ms < 1e9 for a in decision.assignments)
+    assert decision.goodput_rps < 20
