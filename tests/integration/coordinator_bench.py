@@ -86,7 +86,7 @@ class Broker:
         self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
         program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
         assert program is not None
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork takes a millisecond
             [program, "-c", str(self._config)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -182,7 +182,17 @@ class ScriptedAgent:
             self._apply(decode(payload, Desired))
             return
         command = decode(payload, AnyCommand)
-        assert (command.boot_id, command.session) == (self.boot_id, self.link.session)
+        if (command.boot_id, command.session) != (self.boot_id, self.link.session):
+            print(
+                "STALE",
+                self.device,
+                command.boot_id,
+                command.session,
+                self.boot_id,
+                self.link.session,
+                type(command),
+            )
+            return
         self.probes.append(command)
         if self.answer_probes:
             self.answer(command)
@@ -205,7 +215,7 @@ class ScriptedAgent:
 
     def answer(self, command: Any) -> None:
         if isinstance(command, ProbeOperators):
-            for i, target in enumerate(command.targets):
+            for i in range(len(command.targets)):
                 mean = 30.0 if self.device_class == "pi" else 3.0
                 samples = [mean + 0.01 * n for n in range(command.min_samples)]
                 self._samples(

@@ -270,7 +270,7 @@ async def test_measured_stands_beside_promised(tmp_path: Path) -> None:
 
 async def test_a_broker_that_forgot_everything_is_told_again(tmp_path: Path) -> None:
     async with bench(tmp_path) as made, made.coordinator(grace_s=30.0) as coordinator:
-        pi, box = await made.fleet_of_two()
+        pi, _ = await made.fleet_of_two()
         await online(coordinator)
         await coordinator.submit(submission())
         await serving(coordinator)
@@ -293,7 +293,7 @@ async def test_artifacts_are_kept_by_hash_and_offered_to_devices(tmp_path: Path)
         path = coordinator.artifact(stored.sha256)
         assert path is not None
         assert path.read_bytes() == b"abc"
-        pi, box = await made.fleet_of_two()
+        pi, _ = await made.fleet_of_two()
         await online(coordinator)
         text = SIGNS_FROM_ARTIFACT.replace("HASH", stored.sha256)
         await coordinator.submit(submission(text))

@@ -97,8 +97,8 @@ class Coordinator:
 
     async def stop(self) -> None:
         """Stop everything that `start` started; devices go on serving."""
-        if self._looping is not None:
-            self._looping.cancel()
+        if self._looping is not None and self._loop is not None:
+            self._loop.close()
             await asyncio.gather(self._looping, return_exceptions=True)
         await self._stack.aclose()
         self._changes.close()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from circinus.errors import CircinusError
+from circinus.errors import CircinusError, Transient
 from circinus_coordinator.daemon.changes import Changes
 from circinus_coordinator.daemon.core import Core
 from circinus_coordinator.daemon.effects import Effects, Message, Note
@@ -23,6 +23,7 @@ TICK_S = 0.2
 _TOGETHER = 200
 _QUEUE = 10_000
 _STORE_DEADLINE_S = 60.0
+_STOPPING = "the coordinator is stopping"
 
 Event = Callable[[float], Effects]
 
@@ -63,6 +64,8 @@ class EventLoop:
         self._clock = clock
         self._items: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
         self._planning: asyncio.Task[None] | None = None
+        self._closing = False
+        self._ended = False
 
     async def put(self, event: Event) -> None:
         """Have an event taken in; returns before it is."""
@@ -78,16 +81,26 @@ class EventLoop:
         Raises:
             CircinusError: What the core says to it.
         """
+        if self._ended:
+            raise Transient(_STOPPING)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self._items.put(_Item(event, done))
         await done
 
+    def close(self) -> None:
+        """End `run` once the event in hand is on disk.
+
+        Not by cancelling: before Python 3.12 `asyncio.wait_for` loses a cancellation that meets
+        its result, and a write that was begun goes on in its thread anyway.
+        """
+        self._closing = True
+
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until closed."""
         last_tick = self._clock()
         await self._perform(self._core.resume(last_tick))
         try:
-            while True:
+            while not self._closing:
                 items = await self._next()
                 now = self._clock()
                 effects = Effects()
@@ -101,6 +114,7 @@ class EventLoop:
                         item.done.set_result(None)
                 self._plan(now)
         finally:
+            self._ended = True
             await self._stop_planning()
             self._refuse_waiting()
 
@@ -186,4 +200,4 @@ class EventLoop:
         while not self._items.empty():
             item = self._items.get_nowait()
             if item.done is not None and not item.done.done():
-                item.done.cancel()
+                item.done.set_exception(Transient(_STOPPING))
