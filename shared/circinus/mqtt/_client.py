@@ -126,6 +126,18 @@ class Client(aiomqtt.Client):
             self._acknowledgements[info.mid] = acknowledged
         return acknowledged
 
+    def check(self) -> None:
+        """Raise where the connection ended together with its beginning.
+
+        On entering, aiomqtt forgets a disconnection that came right behind CONNACK, and would wait
+        for ever for the next one.
+
+        Raises:
+            aiomqtt.MqttError: it ended.
+        """
+        if self._client.socket() is None:
+            raise aiomqtt.MqttError("closed right behind CONNACK")
+
     async def lost(self) -> None:
         """Wait for the end of the connection.
 
@@ -150,10 +162,8 @@ class Client(aiomqtt.Client):
         for future in self._acknowledgements.values():
             future.cancel()
         self._acknowledgements.clear()
-        for future in (self._connected, self._disconnected):
-            # Looked at, or asyncio would report an exception that nobody retrieved.
-            if future.done() and not future.cancelled():
-                future.exception()
+        _look_at(self._connected)
+        _look_at(self._disconnected)
 
     def _client_connect(self) -> None:
         super()._client_connect()
@@ -182,6 +192,7 @@ class Client(aiomqtt.Client):
         if not self._connected.done():
             self._connected.set_exception(ClosedEarly("closed before CONNACK"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        _look_at(self._disconnected)
 
     def _on_publish(
         self,
@@ -215,3 +226,9 @@ def reason(code: int | ReasonCode | None) -> int:
     if isinstance(code, ReasonCode):
         return int(code.value)
     return -1 if code is None else int(code)
+
+
+def _look_at(future: asyncio.Future[None]) -> None:
+    # asyncio reports exceptions that nobody retrieved.
+    if future.done() and not future.cancelled():
+        future.exception()

@@ -251,7 +251,6 @@ class MqttLink:
         on_done: Callable[[Outcome], None] | None = None,
     ) -> Entry:
         self._check_size(topic, payload)
-        self._empty.clear()
         entry = self._outbox.put(
             topic,
             payload,
@@ -260,6 +259,7 @@ class MqttLink:
             expires_at=None if expiry_s is None else self._clock() + expiry_s,
             on_done=on_done,
         )
+        self._empty.clear()
         if self._connection is not None:
             self._connection.wake()
         return entry
@@ -325,6 +325,7 @@ class MqttLink:
         return True
 
     async def _serve(self, client: Client) -> None:
+        client.check()
         connection = Connection(
             client,
             outbox=self._outbox,
