@@ -183,16 +183,7 @@ class ScriptedAgent:
             return
         command = decode(payload, AnyCommand)
         if (command.boot_id, command.session) != (self.boot_id, self.link.session):
-            print(
-                "STALE",
-                self.device,
-                command.boot_id,
-                command.session,
-                self.boot_id,
-                self.link.session,
-                type(command),
-            )
-            return
+            return  # sent to the session before, which was over when it arrived
         self.probes.append(command)
         if self.answer_probes:
             self.answer(command)

@@ -200,7 +200,8 @@ class Registry:
             return []
         changes = []
         for device, state in self._devices.items():
-            if state.online and now - (state.heard_s or now) >= self.liveness_s:
+            heard_s = now if state.heard_s is None else state.heard_s
+            if state.online and now - heard_s >= self.liveness_s:
                 self._devices[device] = replace(state, online=False, lost_s=now)
                 changes.append(DeviceChange(device=device, online=False, cause="silent"))
         return changes

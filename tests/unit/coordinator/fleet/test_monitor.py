@@ -1,0 +1,190 @@
+"""Counters become figures that can be held against promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from circinus.fleet import Device, DeviceClass, Link
+from circinus.histogram import Histogram
+from circinus.messages import InstanceTelemetry, Route, RouteStep, RouteTelemetry, Telemetry
+from circinus.query import Slo
+from circinus.scenario import Scenario
+from circinus_coordinator.fleet import Measured, Monitor
+
+SCENARIO = Scenario(
+    device_classes={"c": DeviceClass(name="c", cores=4, memory_mb=1, price_usd_hour=3.6)},
+    devices=(
+        Device(id="a", device_class="c", tier="device"),
+        Device(id="b", device_class="c", tier="cloud"),
+    ),
+    links=(Link(between=("a", "b"), rtt_ms=1, bandwidth_mbps=1, price_usd_gb=1.0),),
+)
+ROUTE = Route(
+    query="q", plan="p", share=1, active=True, lead="a", sources={"s": "a"}, rate_rps=1,
+    steps=[
+        RouteStep(name="s", device="a", instance="i"),
+        RouteStep(name="t", device="b", instance="j", needs=["s"]),
+    ],
+)  # fmt: skip
+
+
+def histogram(*values_ms: float) -> dict[int, int]:
+    made = Histogram()
+    for value in values_ms:
+        made.add(value)
+    return made.counts
+
+
+def report(
+    device: str = "a", *, seq: int, uptime_s: float = 1e6, boot: str = "x",
+    routes: list[RouteTelemetry] | None = None,
+    instances: list[InstanceTelemetry] | None = None,
+) -> Telemetry:  # fmt: skip
+    return Telemetry(
+        device=device, boot_id=boot, seq=seq, uptime_s=uptime_s, routes=routes or [],
+        instances=instances or [],
+    )  # fmt: skip
+
+
+def counts(**values: object) -> RouteTelemetry:
+    return RouteTelemetry(query="q", plan="p", **values)  # type: ignore[arg-type]
+
+
+def figures(
+    monitor: Monitor, slo: Slo | None = None, *, now: float = 10, window_s: float = 60
+) -> Measured:
+    return monitor.measured(
+        "q", slo or Slo(), now=now, window_s=window_s, routes=[ROUTE], scenario=SCENARIO
+    )
+
+
+def after(**values: object) -> Monitor:
+    """A device that counted nothing until second 0, and this until second 10."""
+    monitor = Monitor(0)
+    monitor.telemetry(report(seq=1), 0)
+    monitor.telemetry(report(seq=2, routes=[counts(**values)]), 10)
+    return monitor
+
+
+def test_counts_become_rates_over_the_time_they_took() -> None:
+    assert figures(after(submitted=50, completed=40)).goodput_rps == 4
+
+
+def test_only_requests_within_the_latency_slo_are_good() -> None:
+    monitor = after(submitted=10, completed=10, within_latency=7)
+    assert figures(monitor, Slo(latency_ms=5)).attainment == 0.7
+
+
+def test_shed_and_failed_requests_count_against_attainment() -> None:
+    monitor = after(submitted=10, completed=5, shed=3, failed={"boom": 2})
+    found = figures(monitor)
+    assert (found.finished, found.attainment, found.failed) == (10, 0.5, {"boom": 2})
+
+
+def test_requests_on_their_way_are_not_counted_as_finished() -> None:
+    assert figures(after(submitted=10, completed=5)).attainment == 1.0
+
+
+def test_latency_is_taken_at_the_percentile_of_the_slo() -> None:
+    monitor = after(completed=10, latency=histogram(*[10.0] * 8, 100.0, 100.0))
+    assert figures(monitor, Slo(percentile=80)).latency_ms == pytest.approx(10, rel=0.01)
+    assert figures(monitor, Slo(percentile=90)).latency_ms == pytest.approx(100, rel=0.01)
+
+
+def test_an_accuracy_that_is_clearly_too_low_makes_no_request_good() -> None:
+    monitor = after(submitted=100, completed=100, scored=100, score_sum=50)
+    found = figures(monitor, Slo(accuracy=0.8))
+    assert (found.accuracy, found.accuracy_met, found.goodput_rps) == (0.5, False, 0.0)
+
+
+def test_a_few_unlucky_samples_are_no_violation() -> None:
+    monitor = after(completed=4, scored=4, score_sum=3)
+    assert figures(monitor, Slo(accuracy=0.8)).accuracy_met
+
+
+def test_without_labels_the_accuracy_is_unknown() -> None:
+    assert figures(after(completed=4), Slo(accuracy=0.8)).accuracy is None
+
+
+def priced() -> Monitor:
+    """10 requests of 2 s on a and 1 s on b (two per batch), 1 MB each from a to b."""
+    monitor = Monitor(0)
+    for device in "ab":
+        monitor.telemetry(report(device, seq=1), 0)
+    done = counts(submitted=10, completed=10, price_usd=0.1, network_bytes={"a>b": 1e7})
+    on_a = InstanceTelemetry(key="i", requests=10, batches=10, service=histogram(*[2000.0] * 10))
+    on_b = InstanceTelemetry(key="j", requests=10, batches=5, service=histogram(*[2000.0] * 5))
+    monitor.telemetry(report("a", seq=2, routes=[done], instances=[on_a]), 10)
+    monitor.telemetry(report("b", seq=2, instances=[on_b]), 10)
+    return monitor
+
+
+def test_cost_adds_compute_network_and_metered_usage() -> None:
+    # A core second costs 3.6 / 3600 / 4; 10 MB cost 0.01; operators metered 0.1.
+    expected = (10 * 3 * 0.00025 + 0.01 + 0.1) / 10 * 1000
+    assert figures(priced()).cost_usd_per_1000 == pytest.approx(expected, rel=0.01)
+
+
+def test_a_cost_above_the_cap_makes_no_request_good() -> None:
+    found = figures(priced(), Slo(cost_usd_per_1000=1))
+    assert (found.cost_met, found.goodput_rps) == (False, 0.0)
+
+
+def test_cost_is_unknown_while_a_step_has_not_reported() -> None:
+    assert figures(after(completed=5)).cost_usd_per_1000 is None
+
+
+def test_what_was_counted_before_the_coordinator_started_is_left_out() -> None:
+    monitor = Monitor(100)
+    monitor.telemetry(report(seq=7, routes=[counts(completed=500)]), 101)
+    assert figures(monitor, now=101).completed == 0
+
+
+def test_a_device_that_started_after_the_coordinator_counts_from_zero() -> None:
+    monitor = Monitor(0)
+    monitor.telemetry(report(seq=1, uptime_s=5, routes=[counts(completed=5)]), 10)
+    assert figures(monitor).completed == 5
+
+
+def test_a_restarted_device_counts_from_zero_again() -> None:
+    monitor = after(completed=5)
+    monitor.telemetry(report(seq=1, boot="y", uptime_s=2, routes=[counts(completed=3)]), 20)
+    assert figures(monitor, now=20).completed == 8
+
+
+def test_a_message_that_was_overtaken_is_ignored() -> None:
+    monitor = after(completed=5)
+    monitor.telemetry(report(seq=1, routes=[counts(completed=1)]), 11)
+    monitor.telemetry(report(seq=3, routes=[counts(completed=6)]), 12)
+    assert figures(monitor, now=12).completed == 6
+
+
+def test_a_lost_message_costs_nothing() -> None:
+    monitor = after(completed=5)
+    monitor.telemetry(report(seq=9, routes=[counts(completed=20)]), 12)
+    assert figures(monitor, now=12).completed == 20
+
+
+def test_what_lies_before_the_window_is_left_out() -> None:
+    monitor = after(completed=5)
+    for seq in range(3, 20):
+        monitor.telemetry(report(seq=seq, routes=[counts(completed=5 + seq)]), 10 + seq * 5)
+    found = figures(monitor, now=105, window_s=20)
+    assert found.completed == 4
+
+
+def test_plans_of_a_query_add_up() -> None:
+    monitor = Monitor(0)
+    monitor.telemetry(report(seq=1), 0)
+    other = RouteTelemetry(query="q", plan="r", completed=3)
+    monitor.telemetry(report(seq=2, routes=[counts(completed=5), other]), 10)
+    assert monitor.plans("q") == ["p", "r"]
+    assert figures(monitor).completed == 8
+
+
+def test_memory_is_bounded_by_the_horizon() -> None:
+    monitor = Monitor(0, horizon_s=30)
+    monitor.telemetry(report(seq=1), 0)
+    for seq in range(2, 2000):
+        monitor.telemetry(report(seq=seq, routes=[counts(completed=seq)]), float(seq))
+    assert len(monitor._routes["q", "p"]) <= 30
