@@ -1,0 +1,285 @@
+"""Probes are sent where they disturb least, and ended once they tell enough."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from circinus.messages import (
+    Artifact,
+    CancelProbe,
+    ProbeAccuracy,
+    ProbeLink,
+    ProbeOperators,
+)
+from circinus_coordinator.profiling import Send, relative_half_width
+
+sys.path.insert(0, str(Path(__file__).parent))
+from probing import Bench, device, query, wanted
+
+STEADY = [10.0, 10.1, 9.9, 10.0]
+NOISY = [1.0, 30.0, 2.0, 40.0]
+
+
+def kinds(orders: list[Send]) -> list[type]:
+    return [type(order.command) for order in orders]
+
+
+def test_each_class_is_measured_on_one_of_its_devices() -> None:
+    bench = Bench("pi1 pi2 dc")
+    assert sorted(o.device for o in bench.want(wanted(devices="pi1 pi2 dc"))) == ["dc", "pi1"]
+
+
+def test_a_device_that_serves_nothing_is_preferred() -> None:
+    bench = Bench()
+    bench.devices = {"pi1": device("pi1", busy=True), "pi2": device("pi2")}
+    bench.online()
+    (order,) = bench.want(wanted(devices="pi1 pi2"))
+    assert order.device == "pi2"
+
+
+def test_a_probe_is_bound_to_the_session_it_is_sent_to() -> None:
+    bench = Bench("pi1")
+    bench.devices = {"pi1": device("pi1", session=7)}
+    bench.online()
+    (order,) = bench.want(wanted(devices="pi1"))
+    assert (order.command.boot_id, order.command.session) == ("pi1-boot", 7)
+
+
+def test_a_probe_carries_the_operators_upstream_and_the_files() -> None:
+    file = Artifact(sha256="0" * 64, size_bytes=1, url="http://x")
+    bench = Bench("dc")
+    needs = wanted(devices="dc", placements={"q": [("b", "dc")]}, artifacts=(file,))
+    (order,) = bench.want(needs)
+    assert isinstance(order.command, ProbeOperators)
+    assert [step.name for step in order.command.steps] == ["a", "b"]
+    assert order.command.artifacts == [file]
+    assert {target.operator for target in order.command.targets} == {"b"}
+
+
+def test_a_device_does_one_probe_at_a_time() -> None:
+    bench = Bench("dc")
+    orders = bench.want(wanted(devices="dc", queries=[query(accuracy=0.5)]))
+    assert kinds(orders) == [ProbeOperators]
+    assert kinds(bench.answer(orders[0])) == [ProbeAccuracy]
+
+
+def test_accuracy_is_scored_on_the_outermost_device() -> None:
+    bench = Bench()
+    bench.want(wanted(queries=[query(accuracy=0.5)]))
+    bench.finish()
+    assert {o.device for o in bench.sent if isinstance(o.command, ProbeAccuracy)} == {"dc"}
+
+
+def test_accuracy_comes_in_chunks() -> None:
+    bench = Bench(accuracy_chunk=1)
+    bench.want(wanted(queries=[query(accuracy=0.5)]))
+    bench.finish()
+    assert kinds(bench.sent).count(ProbeAccuracy) == 2
+
+
+def test_a_link_is_measured_while_both_ends_are_idle() -> None:
+    bench = Bench()
+    orders = bench.want(wanted(links=True))
+    assert kinds(orders) == [ProbeLink]
+    assert sorted(o.device for o in bench.answer(orders[0])) == ["dc", "pi1"]
+
+
+def test_the_number_of_probes_at_a_time_can_be_limited() -> None:
+    bench = Bench(max_parallel=1)
+    assert len(bench.want(wanted())) == 1
+
+
+def test_a_target_is_ended_once_its_mean_is_precise_enough() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    (cancel,) = bench.samples(order, 1, latency_ms=STEADY)
+    assert isinstance(cancel.command, CancelProbe)
+    assert (cancel.command.probe, cancel.command.targets) == (order.command.request_id, [1])
+    assert len(bench.kept) == 1
+
+
+def test_a_target_goes_on_while_it_is_noisy() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    assert bench.samples(order, latency_ms=NOISY) == []
+    assert bench.kept == []
+
+
+def test_a_target_ends_at_the_largest_number_of_samples() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    bench.samples(order, latency_ms=NOISY)
+    assert kinds(bench.samples(order, latency_ms=NOISY)) == [CancelProbe]
+
+
+def test_no_target_ends_before_the_least_number_of_samples() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    assert bench.samples(order, latency_ms=STEADY[:3]) == []
+
+
+def test_what_the_device_closes_is_kept_with_the_samples_it_has() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    bench.samples(order, latency_ms=NOISY[:2], done=True, cause="budget used up")
+    (kept,) = bench.kept
+    assert (kept.summary.samples, kept.summary.cause) == (2, None)
+
+
+def test_samples_for_another_probe_are_ignored() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    stranger = Send(device="dc", command=order.command)
+    bench.samples(stranger, latency_ms=STEADY)
+    bench.samples(order, 99, latency_ms=STEADY)
+    assert bench.kept == []
+
+
+def test_what_is_measured_is_not_measured_again() -> None:
+    bench = Bench()
+    bench.want(wanted())
+    bench.finish()
+    sent = len(bench.sent)
+    bench.want(wanted(queries=[query("q"), query("r")]))
+    assert len(bench.sent) == sent
+
+
+def test_restored_measurements_are_not_repeated() -> None:
+    first = Bench()
+    first.want(wanted())
+    first.finish()
+    again = Bench()
+    again.profiler.restore(first.profiler.results())
+    assert again.want(wanted()) == []
+    assert again.profiler.missing("q") == set()
+
+
+def test_a_new_session_gets_what_is_missing_again() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    bench.samples(order, 0, latency_ms=STEADY)
+    bench.devices = {"pi1": device("pi1", session=2)}
+    (again,) = bench.online()
+    assert isinstance(again.command, ProbeOperators)
+    assert len(again.command.targets) == 4
+
+
+def test_samples_taken_before_the_session_ended_still_count() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    bench.samples(order, 0, latency_ms=STEADY[:3])
+    bench.devices = {"pi1": device("pi1", session=2)}
+    (again,) = bench.online()
+    assert kinds(bench.samples(again, 0, latency_ms=STEADY[3:])) == [CancelProbe]
+
+
+def test_another_device_of_the_class_takes_over() -> None:
+    bench = Bench("pi1 pi2")
+    bench.want(wanted(devices="pi1 pi2"))
+    del bench.devices["pi1"]
+    assert [o.device for o in bench.online()] == ["pi2"]
+
+
+def test_a_failed_target_is_tried_again_and_then_given_up_with_its_cause() -> None:
+    bench = Bench("pi1")
+    (first,) = bench.want(wanted(devices="pi1"))
+    (second,) = bench.result(first, error="no module m")
+    assert bench.profiler.missing("q")
+    assert bench.result(second, error="no module m") == []
+    assert bench.profiler.missing("q") == set()
+    assert {kept.summary.cause for kept in bench.kept} == {"no module m"}
+
+
+def test_what_was_given_up_is_tried_again_by_another_incarnation() -> None:
+    bench = Bench("pi1")
+    (first,) = bench.want(wanted(devices="pi1"))
+    (second,) = bench.result(first, error="x")
+    bench.result(second, error="x")
+    bench.devices = {"pi1": device("pi1", boot="new")}
+    assert len(bench.online()) == 1
+
+
+def test_a_probe_that_never_answers_is_cancelled_and_counts_as_failed() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    orders = bench.wait(order.command.budget_s + 5)  # type: ignore[union-attr]
+    assert kinds(orders) == [CancelProbe, ProbeOperators]
+
+
+def test_probes_nobody_needs_any_more_are_cancelled() -> None:
+    bench = Bench("pi1")
+    bench.want(wanted(devices="pi1"))
+    assert kinds(bench.want(wanted(queries=[]))) == [CancelProbe]
+
+
+def test_progress_counts_targets_and_names_what_runs() -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    bench.samples(order, 0, latency_ms=STEADY)
+    done, total, (row,) = bench.profiler.progress()
+    assert (done, total) == (1, 5)
+    assert (row.device, row.running) == ("pi1", "p: operators")
+
+
+def test_requests_have_ids_of_their_own() -> None:
+    bench = Bench()
+    bench.want(wanted(links=True, queries=[query(accuracy=0.5)]))
+    bench.finish()
+    ids = [order.command.request_id for order in bench.sent]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_half_width_shrinks_with_the_root_of_the_samples() -> None:
+    few, many = [9.0, 11.0] * 10, [9.0, 11.0] * 1000
+    ratio = relative_half_width(few) / relative_half_width(many)
+    assert 9.5 < ratio < 10.5
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("answer"), st.integers(0, 20)),
+        st.tuples(st.just("fail"), st.integers(0, 20)),
+        st.tuples(st.just("partial"), st.integers(0, 20)),
+        st.tuples(st.just("online"), st.integers(0, 7)),
+        st.tuples(st.just("session"), st.integers(0, 2)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 1000])),
+    ),
+    max_size=20,
+)
+
+
+@settings(deadline=None)
+@given(steps)
+def test_whatever_happens_everything_is_measured_in_the_end(events: list[tuple[str, int]]) -> None:
+    names = ["pi1", "pi2", "dc"]
+    bench = Bench("pi1 pi2 dc", attempts=1000)
+    bench.want(wanted(devices="pi1 pi2 dc", links=True, queries=[query(accuracy=0.5)]))
+    for kind, value in events:
+        if kind == "online":
+            there = [name for i, name in enumerate(names) if value >> i & 1]
+            bench.devices = {name: device(name) for name in there}
+            bench.online()
+        elif kind == "session":
+            bench.devices[names[value]] = device(names[value], session=value + 2)
+            bench.online()
+        elif kind == "wait":
+            bench.wait(value)
+        else:
+            order = bench.sent[value % len(bench.sent)]
+            if kind == "answer":
+                bench.answer(order)
+            elif kind == "fail":
+                bench.result(order, error="x")
+            else:
+                bench.samples(order, latency_ms=STEADY)
+        running = [probe.device.id for probe in bench.profiler._probes.values()]
+        assert len(running) == len(set(running))
+    bench.devices = {name: device(name, session=99) for name in names}
+    bench.online()
+    bench.finish()
+    assert bench.profiler.missing("q") == set()
+    assert all(kept.summary.cause is None for kept in bench.kept)
