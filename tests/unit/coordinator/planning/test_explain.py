@@ -144,3 +144,20 @@ def test_candidate_placements_look_at_rules_and_not_at_profiles(build) -> None:
     assert found == [("a", "box"), ("b", "box")]
     free = build(pipeline={**CHAIN, "backward": True})
     assert len(candidate_placements(free, free.queries[0])) == 6
+
+
+def test_the_way_back_counts_towards_the_cost_limit(build, profile) -> None:
+    links = [{"between": ["device", "edge"], "rtt_ms": 1, "bandwidth_mbps": 80, "price_usd_gb": 1}]
+    rows = [profile("a", "middle", 1, compute_s={}, output_bytes=50_000)]
+    # 0.1 MB there and 0.05 MB back are 0.15 USD per 1,000 requests.
+    for limit, served in ((0.15, True), (0.14, False)):
+        scenario = build(
+            pipeline={"deliver": "source"},
+            links=links,
+            profiles=rows,
+            query={"slo": {"cost_usd_per_1000": limit}},
+        )
+        decision = plan(scenario)
+        assert bool(decision.assignments) == served
+    assert decision.rejected[0].binding == "cost"
+    assert decision.rejected[0].relaxation == "needs 0.01 more USD per 1,000 requests"
