@@ -123,6 +123,26 @@ async def test_connection_that_drops_at_once_backs_off(scripted: Any, start_link
     assert rng.ceilings[:5] == [1, 2, 4, 8, 16]
 
 
+async def test_connection_that_ends_during_the_birth_is_noticed_at_once(
+    scripted: Any, start_link: Any
+) -> None:
+    async def take_birth_and_drop(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(ACCEPTED_5)
+        await read_packet(reader)
+
+    broker, address = await scripted(take_birth_and_drop)
+    await start_link(
+        address,
+        wait=False,
+        rng=RecordedDelays(),
+        presence=Presence(topic="who", payload=lambda *_: b"x"),
+        options=LinkOptions(connect_timeout_s=1000),
+    )
+    await broker.seen(2)
+
+
 async def test_broker_that_hangs_up_on_version_5_is_asked_in_3_1_1(
     scripted: Any, start_link: Any
 ) -> None:

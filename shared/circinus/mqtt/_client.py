@@ -14,7 +14,7 @@ import contextlib
 import math
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiomqtt
@@ -152,6 +152,21 @@ class Client(aiomqtt.Client):
             # Whatever the library met while reading: a broken pipe, a malformed packet.
             raise aiomqtt.MqttError(repr(error)) from error
         raise aiomqtt.MqttError("closed by the broker")
+
+    async def unless_lost(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, which waits for the broker, and stop waiting when the connection ends.
+
+        Raises:
+            aiomqtt.MqttError: it ended, or `work` failed.
+        """
+        tasks = (asyncio.create_task(work), asyncio.create_task(self.lost()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            next(task for task in tasks if task.done()).result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def abandon(self) -> None:
         """Close the socket without a DISCONNECT, upon which the broker publishes the will."""

@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable, Iterable
 
 import aiomqtt
-from aiomqtt.exceptions import MqttConnectError
 
 from circinus.errors import InvalidInput
-from circinus.mqtt._client import Client, reason
+from circinus.mqtt._client import Client
 from circinus.mqtt._connection import Connection
+from circinus.mqtt._dialer import Dialer
 from circinus.mqtt._inbox import Inbox
 from circinus.mqtt.address import BrokerAddress
 from circinus.mqtt.backoff import Backoff
@@ -35,8 +35,8 @@ __all__ = ["MqttLink"]
 
 log = logging.getLogger(__name__)
 
-# CONNACK with "unsupported protocol version": MQTT 5.0, 3.2.2.2 and MQTT 3.1.1, 3.2.2.3.
-WRONG_VERSION = frozenset({0x84, 0x01})
+# A broker that does not close on DISCONNECT is not worth more.
+DISCONNECT_S = 2.0
 
 
 class MqttLink:
@@ -74,11 +74,9 @@ class MqttLink:
         self.boot_id = boot_id or uuid.uuid4().hex
         self.counters = Counters()
         self.connected = asyncio.Event()
-        self._client_id = client_id
         self._presence = presence
-        self._tls = tls
         if tls is None and address.tls:
-            self._tls = ssl.create_default_context()
+            tls = ssl.create_default_context()
         self._options = options or LinkOptions()
         self._clock = clock
         self._backoff = Backoff(
@@ -93,11 +91,17 @@ class MqttLink:
             on_settled=self._settled,
         )
         self._subscriptions = dict(subscriptions)
-        self._session = 0
-        self._version = aiomqtt.ProtocolVersion.V5
-        if self._options.protocol is Protocol.V311:
-            self._version = aiomqtt.ProtocolVersion.V311
         self._inbox = Inbox(on_message, self._options, self.counters)
+        self._dialer = Dialer(
+            address,
+            client_id=client_id,
+            boot_id=self.boot_id,
+            presence=presence,
+            tls=tls,
+            options=self._options,
+            counters=self.counters,
+            on_arrival=self._inbox.arrived,
+        )
         self._connection: Connection | None = None
         self._closing = asyncio.Event()
         self._empty = asyncio.Event()
@@ -108,13 +112,12 @@ class MqttLink:
     @property
     def session(self) -> int:
         """The number of the current or last connection attempt; its birth and will carry it."""
-        return self._session
+        return self._dialer.session
 
     @property
     def protocol(self) -> Protocol:
         """What the current connection speaks, or the next one tries first."""
-        is_5 = self._version is aiomqtt.ProtocolVersion.V5
-        return Protocol.V5 if is_5 else Protocol.V311
+        return self._dialer.protocol
 
     # ---- lifetime -------------------------------------------------------------------------
 
@@ -126,7 +129,7 @@ class MqttLink:
         if self._running:
             raise RuntimeError("a link runs once")
         self._running = True
-        inbox = asyncio.create_task(self._inbox.run(), name=f"mqtt-inbox-{self._client_id}")
+        inbox = asyncio.create_task(self._inbox.run(), name="mqtt-inbox")
         try:
             while not self._closing.is_set():
                 uptime_s = await self._connect_once()
@@ -282,50 +285,32 @@ class MqttLink:
     # ---- one connection -------------------------------------------------------------------
 
     async def _connect_once(self) -> float | None:
-        """How long a connection lasted, in seconds; None to try again at once or not at all."""
-        self._session += 1
-        self.counters.attempts += 1
-        client = self._make_client()
-        started: float | None = None
+        """How long a connection lasted, in seconds; None once closed before there was one."""
         try:
-            if not await self._open(client):
-                return None
-            started = self._clock()
+            client = await self._dialer.dial(until=self._closing)
+        except aiomqtt.MqttError as error:
+            # A broker that is away for a day must not fill the log.
+            capped = self._backoff.ceiling_s >= self._options.backoff_cap_s
+            level = logging.DEBUG if capped else logging.WARNING
+            log.log(level, "%s: cannot connect: %s", self.address, error)
+            return 0.0
+        if client is None:
+            return None
+        started = self._clock()
+        try:
+            client.check()
             await self._serve(client)
         except aiomqtt.MqttError as error:
-            if started is None:
-                if self._falls_back(client, error):
-                    return None
-                self._failed_to_connect(error)
-            else:
-                self.counters.drops += 1
-                log.warning("%s: connection lost: %s", self.address, error)
+            self.counters.drops += 1
+            log.warning("%s: connection lost: %s", self.address, error)
         finally:
             self.connected.clear()
             self._connection = None
             client.abandon()
             self._outbox.connection_lost()
-        return 0.0 if started is None else self._clock() - started
-
-    async def _open(self, client: Client) -> bool:
-        """Connect; False where the link was closed meanwhile."""
-        # The library connects in a thread, which cannot be interrupted; left to itself, the task
-        # cleans up once that is through.
-        opening = asyncio.create_task(client.__aenter__(), name="mqtt-connect")
-        closing = asyncio.create_task(self._closing.wait(), name="mqtt-closing")
-        try:
-            await asyncio.wait({opening, closing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            closing.cancel()
-            if not opening.done():
-                opening.add_done_callback(lambda task: _discard(task, client))
-        if not opening.done():
-            return False
-        opening.result()
-        return True
+        return self._clock() - started
 
     async def _serve(self, client: Client) -> None:
-        client.check()
         connection = Connection(
             client,
             outbox=self._outbox,
@@ -333,8 +318,8 @@ class MqttLink:
             counters=self.counters,
             clock=self._clock,
         )
-        await self._announce(connection, PresenceState.BIRTH)
-        await connection.subscribe(self._subscriptions)
+        await client.unless_lost(self._announce(connection, PresenceState.BIRTH))
+        await client.unless_lost(connection.subscribe(self._subscriptions))
         self.counters.connects += 1
         self._connection = connection
         self.connected.set()
@@ -342,60 +327,15 @@ class MqttLink:
         await connection.run(until=self._closing)
         self.connected.clear()
         with contextlib.suppress(aiomqtt.MqttError, asyncio.TimeoutError):
-            await self._announce(connection, PresenceState.GOODBYE)
-            await asyncio.wait_for(client.__aexit__(None, None, None), 2)
+            await client.unless_lost(self._announce(connection, PresenceState.GOODBYE))
+            await asyncio.wait_for(client.__aexit__(None, None, None), DISCONNECT_S)
 
     async def _announce(self, connection: Connection, state: PresenceState) -> None:
         if self._presence is None:
             return
-        payload = self._presence.payload(state, self.boot_id, self._session)
+        payload = self._presence.payload(state, self.boot_id, self.session)
         await connection.send_retained(self._presence.topic, payload)
-
-    def _make_client(self) -> Client:
-        will = None
-        if self._presence is not None:
-            payload = self._presence.payload(PresenceState.WILL, self.boot_id, self._session)
-            will = aiomqtt.Will(self._presence.topic, payload, qos=1, retain=True)
-        return Client(
-            self.address,
-            client_id=self._client_id,
-            version=self._version,
-            will=will,
-            tls=self._tls,
-            options=self._options,
-            on_arrival=self._inbox.arrived,
-        )
-
-    def _falls_back(self, client: Client, error: aiomqtt.MqttError) -> bool:
-        """Whether 3.1.1 is to be tried in place of 5, at once."""
-        if self._options.protocol is not Protocol.AUTO or self.protocol is Protocol.V311:
-            return False
-        # Brokers that predate MQTT 5 may also hang up, or wait for bytes that never come.
-        wrong_version = (
-            reason(error.rc) in WRONG_VERSION
-            if isinstance(error, MqttConnectError)
-            else client.reached
-        )
-        if not wrong_version:
-            return False
-        self._version = aiomqtt.ProtocolVersion.V311
-        return True
-
-    def _failed_to_connect(self, error: aiomqtt.MqttError) -> None:
-        # A broker that is away for a day must not fill the log.
-        capped = self._backoff.ceiling_s >= self._options.backoff_cap_s
-        level = logging.DEBUG if capped else logging.WARNING
-        log.log(level, "%s: cannot connect: %s", self.address, error)
-        if self._options.protocol is Protocol.AUTO:
-            # What comes back may be another broker, or have hung up only because it was stopping.
-            self._version = aiomqtt.ProtocolVersion.V5
 
     async def _pause(self, delay_s: float) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._closing.wait(), delay_s)
-
-
-def _discard(task: asyncio.Task[aiomqtt.Client], client: Client) -> None:
-    if not task.cancelled():
-        task.exception()
-    client.abandon()
