@@ -6,12 +6,13 @@ plainest way there is. Slow, and meant to be.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from circinus.decision import Assignment, Decision, Step
+from circinus.decision import Assignment, Decision, Estimate, Step
 from circinus.fleet import Billing
 from circinus.pipeline import Config, Deliver, Pipeline
 from circinus.profile import OperatorProfile
@@ -198,6 +199,33 @@ def violations(scenario: Scenario, decision: Decision) -> list[str]:
     for assignment in decision.assignments:
         sums.add(assignment)
     return sums.wrong + _totals(scenario, decision, sums) + _capacities(scenario, sums)
+
+
+def fits(scenario: Scenario, query: Query, plan: Mapping[str, Step]) -> bool:
+    """Whether all traffic of the query fits on the empty fleet with this plan."""
+    top, rate = scenario.max_utilisation, query.rate_rps * query.count
+    pipeline, busy = scenario.pipelines[query.pipeline], defaultdict(float)
+    for name, step in plan.items():
+        row = _row(scenario, pipeline, name, plan)
+        key = (step.device, pipeline.operators[name].run or name, step.config, step.batch)
+        busy[key] += rate * row.latency_ms.mean / 1e3 / step.batch
+    replicated = {}
+    for name, step in plan.items():
+        key = (step.device, pipeline.operators[name].run or name, step.config, step.batch)
+        count = max(1, math.ceil(busy[key] / top - EPS))
+        if pipeline.operators[name].stateful:
+            count = 1
+        replicated[name] = dataclasses.replace(step, replicas=count)
+    sums = _Sums(scenario)
+    sums.add(
+        Assignment(
+            query=query.id,
+            share=1.0,
+            plan=replicated,
+            estimate=Estimate(latency_ms=0, accuracy=None, cost_usd_per_1000=0),
+        )
+    )
+    return not _capacities(scenario, sums)
 
 
 class _Sums:

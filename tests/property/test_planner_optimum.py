@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from circinus.decision import encode_decision
+from circinus.query import Slo
 from circinus.scenario import Scenario
 from circinus_coordinator.planning import MaxIterations, explain, plan
 from circinus_coordinator.planning.catalogue import Catalogue
@@ -20,7 +21,8 @@ from circinus_coordinator.planning.latency import percentile_ms, service_varianc
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing, offers
 from circinus_coordinator.planning.placed import PlacedPlan, place, plan_of
-from circinus_coordinator.planning.search import limits_of
+from circinus_coordinator.planning.search import limits_of, search
+from circinus_coordinator.planning.selection import Selection
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checker
@@ -111,6 +113,28 @@ def test_a_looser_objective_never_makes_the_optimum_worse(
     if before is not None:
         assert after is not None
         assert after.usd <= before.usd * (1 + 1e-5) + 1e-12
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seeds)
+def test_the_search_finds_the_cheapest_plan_that_fits(seed: int) -> None:
+    """Where the steps of one plan get in each other's way, branching is exact too."""
+    scenario = random_scenario(random.Random(seed), queries=1, queueing=False)
+    query = dataclasses.replace(scenario.queries[0], slo=Slo())
+    scenario = dataclasses.replace(scenario, queries=(query,))
+    fitting = [
+        sum(checker.costs(scenario, query, steps).values())
+        for steps in checker.enumerate_plans(scenario, query)
+        if checker.fits(scenario, query, steps)
+    ]
+    chosen = Selection(Catalogue(scenario), Ledger(scenario))
+    found = search(
+        chosen.catalogue, query, chosen.ledger, Pricing(), 1.0, chosen.judge, slots=4, solves=2000
+    )
+    assert (found is None) == (not fitting)
+    if found is not None:
+        assert found.placed.usd == pytest.approx(min(fitting), rel=1e-5, abs=1e-12)
 
 
 @pytest.mark.timeout(600)

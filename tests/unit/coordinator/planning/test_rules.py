@@ -310,3 +310,20 @@ def test_a_limit_met_exactly_is_met(build, profile) -> None:
     rows = [profile("a", "small", 0.1), profile("b", "small", 0.2)]
     scenario = build(pipeline=CHAIN, profiles=rows, query={"slo": {"latency_ms": 0.3}})
     assert only(plan(scenario)).estimate.latency_ms == 0.3  # 0.1 + 0.2 > 0.3 in floats
+
+
+def test_two_hops_of_one_plan_over_a_link_have_to_fit_together(build, profile) -> None:
+    """Either output alone fits; for both, the operator has to put out less."""
+    operators = {"a": {"knobs": {"k": [1, 2]}}, "b": {"needs": ["a"]}, "c": {"needs": ["a"]}}
+    scenario = build(
+        pipeline={"operators": operators},
+        profiles=[
+            profile("a", "small", 1, config={"k": 1}, output_bytes=50_000),
+            profile("a", "small", 2, config={"k": 2}, output_bytes=20_000),
+            profile("b", "middle", 1),
+            profile("c", "middle", 1),
+        ],
+        query={"rate_rps": 100, "splittable": False},  # 80 of the link's 64 Mbit/s, or 32
+    )
+    found = only(plan(scenario))
+    assert found.plan["a"].config["k"] == 2
