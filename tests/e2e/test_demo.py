@@ -81,13 +81,15 @@ def test_different_objectives_get_different_placements(cold: tuple[dict[str, Any
     assert len(placements) >= 3, placements
 
 
-def test_the_impossible_query_is_refused_with_its_constraint(
+def test_impossible_queries_are_refused_with_their_constraint(
     cold: tuple[dict[str, Any], str],
 ) -> None:
     refused = [query for query in cold[0]["queries"] if not query["admitted"]]
-    assert [query["id"] for query in refused] == ["express"]
-    assert refused[0]["binding"] == "latency"
-    assert refused[0]["reason"]
+    assert {query["id"]: query["binding"] for query in refused} == {
+        "express": "latency",
+        "museum": "accuracy",
+    }
+    assert all(query["reason"] for query in refused)
 
 
 def test_requests_of_admitted_queries_meet_their_objectives(

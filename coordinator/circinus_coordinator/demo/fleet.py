@@ -13,7 +13,7 @@ __all__ = ["LINKS", "MACHINES", "Machine", "agent_flags", "emulation_lines", "fl
 
 TIERS = ("device", "edge", "cloud")
 # All three share this machine's cores: what they may be planned for together has to fit them.
-MAX_UTILISATION = 0.4
+MAX_UTILISATION = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
