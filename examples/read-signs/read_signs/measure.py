@@ -46,7 +46,8 @@ class Measured:
 
     Attributes:
         operators: A row per operator and config: ``mean_ms``, ``p50_ms``, ``p95_ms`` of one
-            request, and mean ``output_bytes``.
+            request, and the means ``cpu_ms`` (processor time, which other programs on the
+            machine lengthen less) and ``output_bytes``.
         vectors: A row per config vector: ``config``, mean ``accuracy``, and ``mean_ms``, the
             sum of the operators' times along it.
     """
@@ -86,9 +87,9 @@ def _branch(
         )
         if not (accurate or best):
             continue  # same outputs as with the default, and its time is taken elsewhere
-        outputs, times = _run(PIPELINE[name](config, context), inputs)
+        outputs, times, cpu_ms = _run(PIPELINE[name](config, context), inputs)
         if best:
-            result.operators.append(_row(name, config, outputs, times))
+            result.operators.append(_row(name, config, outputs, times, cpu_ms))
             print(f"measured {name} {config}", file=sys.stderr)
         if not accurate:
             continue
@@ -102,20 +103,21 @@ def _branch(
             )
 
 
-def _run(operator: Operator, inputs: Sequence[Any]) -> tuple[list[Any], list[float]]:
-    """The outputs of `operator` for each input alone, and the milliseconds each took."""
+def _run(operator: Operator, inputs: Sequence[Any]) -> tuple[list[Any], list[float], float]:
+    """The outputs of `operator` for each input alone, the milliseconds each took, and mean CPU."""
     operator.setup(operator.config)
-    outputs, times = [], []
+    outputs, times, cpu = [], [], 0.0
     for value in inputs:
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         if operator.per_item:
             output = list(operator.process(value))
         else:
             (output,) = operator.process([value])
+        cpu += (time.process_time() - start_cpu) * 1e3
         times.append((time.perf_counter() - start) * 1e3)
         outputs.append(output)
     operator.close()
-    return outputs, times
+    return outputs, times, cpu / len(inputs)
 
 
 def _configs(cls: type[Operator]) -> Iterator[Config]:
@@ -124,13 +126,16 @@ def _configs(cls: type[Operator]) -> Iterator[Config]:
         yield dict(zip(knobs, values, strict=True))
 
 
-def _row(name: str, config: Config, outputs: Sequence[Any], times: list[float]) -> dict[str, Any]:
+def _row(
+    name: str, config: Config, outputs: Sequence[Any], times: list[float], cpu_ms: float
+) -> dict[str, Any]:
     return {
         "operator": name,
         "config": config,
         "mean_ms": float(np.mean(times)),
         "p50_ms": float(np.percentile(times, 50)),
         "p95_ms": float(np.percentile(times, 95)),
+        "cpu_ms": cpu_ms,
         "output_bytes": round(float(np.mean([len(msgspec.msgpack.encode(o)) for o in outputs]))),
     }
 
@@ -145,12 +150,13 @@ def frontier(vectors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _print(result: Measured) -> None:
-    print("| operator | config | mean ms | p50 ms | p95 ms | output bytes |")
-    print("|---|---|--:|--:|--:|--:|")
+    print("| operator | config | mean ms | p50 ms | p95 ms | cpu ms | output bytes |")
+    print("|---|---|--:|--:|--:|--:|--:|")
     for row in result.operators:
         print(
             f"| {row['operator']} | {_short(row['config'])} | {row['mean_ms']:.2f} "
-            f"| {row['p50_ms']:.2f} | {row['p95_ms']:.2f} | {row['output_bytes']:,} |"
+            f"| {row['p50_ms']:.2f} | {row['p95_ms']:.2f} | {row['cpu_ms']:.2f} "
+            f"| {row['output_bytes']:,} |"
         )
     for title, rows in (
         ("one knob away from the best", [r for r in result.vectors if _distance(r) <= 1]),
