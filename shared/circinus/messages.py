@@ -226,7 +226,13 @@ class RouteTelemetry(_Part, frozen=True):
 
 
 class InstanceTelemetry(_Part, frozen=True):
-    """Counters of one instance since the boot id's start: histograms in ms."""
+    """Counters of one instance since the boot id's start: histograms in ms.
+
+    Attributes:
+        requests: Requests that were dispatched; shed and refused ones are not among them.
+        queued: Requests that wait now.
+        compute_s: Core seconds, measured and summed over all requests.
+    """
 
     key: str
     requests: int = 0
@@ -237,6 +243,7 @@ class InstanceTelemetry(_Part, frozen=True):
     shed: int = 0
     failed: int = 0
     restarts: int = 0
+    compute_s: float = 0.0
 
 
 class LinkMeasurement(_Part, frozen=True):

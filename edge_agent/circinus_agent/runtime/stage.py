@@ -88,12 +88,17 @@ class Work:
 
 @dataclass(slots=True)
 class StageCounters:
-    """What an instance did; outlives it, so that figures never shrink."""
+    """What an instance did; outlives it, so that figures never shrink.
+
+    Attributes:
+        compute_s: Core seconds of all its batches, failed ones too.
+    """
 
     requests: int = 0
     batches: int = 0
     shed: int = 0
     failed: int = 0
+    compute_s: float = 0.0
     wait: Histogram = field(default_factory=Histogram)
     service: Histogram = field(default_factory=Histogram)
 
@@ -108,6 +113,7 @@ class StageCounters:
             shed=self.shed,
             failed=self.failed,
             restarts=restarts,
+            compute_s=self.compute_s,
         )
 
 
@@ -216,6 +222,7 @@ class Stage:
         assert started, "an idle replica refused a batch"
 
     def _finished(self, works: list[Work], waits: list[float], result: BatchResult) -> None:
+        self.counters.compute_s += result.compute_s
         if result.service_ms > 0:
             self.counters.service.add(result.service_ms)
             self._estimate.observe(result.service_ms / 1e3)

@@ -63,11 +63,11 @@ class FakeInstance:
         self.batches.append((batch, done))
         return True
 
-    def finish(self, service_ms: float = 10.0) -> Sequence[Payload]:
+    def finish(self, service_ms: float = 10.0, compute_s: float = 0.0) -> Sequence[Payload]:
         """Answer the oldest batch with its own inputs."""
         batch, done = self.batches.pop(0)
         items = [ItemResult(p if isinstance(p, bytes) else b"+".join(p.values())) for p in batch]
-        done(BatchResult(items, service_ms))
+        done(BatchResult(items, service_ms, compute_s))
         self.on_idle()
         return batch
 
