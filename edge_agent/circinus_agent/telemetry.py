@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -56,7 +57,8 @@ class Telemeter:
     """Makes the messages.
 
     Args:
-        health: Reads temperature and throttling; may block for some milliseconds.
+        health: Reads temperature and throttling; may block for some milliseconds, so
+            it is called in a thread.
         dropped: The daemon's own counts of what it ignored, by cause.
     """
 
@@ -82,10 +84,13 @@ class Telemeter:
         self._seq = 0
         psutil.cpu_percent(None)  # the first call only sets the mark
 
-    def measure(self) -> Telemetry:
-        """The state now; CPU is the mean since the last call, of all cores together."""
+    async def measure(self) -> Telemetry:
+        """The state now; CPU is the mean since the last call, of all cores together.
+
+        Counters are read in the event loop, which alone changes them.
+        """
         self._seq += 1
-        health = self._health()
+        health = await asyncio.to_thread(self._health)
         memory = psutil.virtual_memory()
         return Telemetry(
             device=self._device,

@@ -278,7 +278,7 @@ class Agent:
             waited += SERVING_PERIOD_S
             if self._link.connected.is_set() and (busy() or waited >= IDLE_PERIOD_S):
                 waited = 0.0
-                message = await asyncio.to_thread(telemeter.measure)
+                message = await telemeter.measure()
                 self._publish(self._topics.telemetry, message, qos=0)
 
 
