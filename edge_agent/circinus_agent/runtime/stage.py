@@ -91,6 +91,8 @@ class StageCounters:
     """What an instance did; outlives it, so that figures never shrink.
 
     Attributes:
+        requests: Those that were dispatched; shed and refused ones are counted apart, so that
+            requests per batch is the size of a batch.
         compute_s: Core seconds of all its batches, failed ones too.
     """
 
@@ -165,7 +167,6 @@ class Stage:
     def submit(self, work: Work) -> None:
         """Take a request; it is answered at once where the instance is down or the queue full."""
         now = self._loop.time()
-        self.counters.requests += 1
         self._arrivals.observe(now)
         down = self._stopped or self._instance.down
         if down is not None:
@@ -210,6 +211,7 @@ class Stage:
         waits = [(now - since) * 1e3 for _, _, since, _ in batch]
         for wait_ms in waits:
             self.counters.wait.add(wait_ms)
+        self.counters.requests += len(batch)
         self.counters.batches += 1
         self.running += 1
 

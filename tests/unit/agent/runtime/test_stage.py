@@ -84,6 +84,16 @@ def test_wait_and_service_are_told_apart(bench: Bench) -> None:
     assert end.service_ms == 7.0
 
 
+def test_shed_and_refused_requests_are_not_among_those_served(bench: Bench) -> None:
+    bench.submit(b"a")
+    bench.instance.finish(service_ms=100.0)
+    bench.submit(b"hopeless", 0.0)
+    bench.stage.stop(Failure("stopped"))
+    bench.submit(b"refused")
+    counters = bench.stage.counters
+    assert (counters.requests, counters.batches, counters.shed, counters.failed) == (1, 1, 1, 1)
+
+
 def test_measured_compute_is_summed_over_all_batches(bench: Bench) -> None:
     for name in (b"a", b"b"):
         bench.submit(name)
