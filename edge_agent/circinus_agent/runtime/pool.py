@@ -93,7 +93,9 @@ class Pool:
     def telemetry(self) -> list[InstanceTelemetry]:
         """Counters by key, of all times."""
         return [
-            counters.telemetry(key, self._restarts[key] + self._running_restarts(key))
+            counters.telemetry(
+                key, self._restarts[key] + self._running_restarts(key), self._queued(key)
+            )
             for key, counters in self._counters.items()
         ]
 
@@ -141,6 +143,10 @@ class Pool:
     def _running_restarts(self, key: str) -> int:
         instance = self._instances.get(key)
         return instance.restarts if instance is not None else 0
+
+    def _queued(self, key: str) -> int:
+        stage = self.stages.get(key)
+        return stage.waiting if stage is not None else 0
 
     def _changed(self, key: str) -> None:
         if self._on_change is not None:

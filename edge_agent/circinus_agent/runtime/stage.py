@@ -104,14 +104,15 @@ class StageCounters:
     wait: Histogram = field(default_factory=Histogram)
     service: Histogram = field(default_factory=Histogram)
 
-    def telemetry(self, key: str, restarts: int) -> InstanceTelemetry:
-        """The counters as a message."""
+    def telemetry(self, key: str, restarts: int, queued: int) -> InstanceTelemetry:
+        """The counters as a message, with what waits now."""
         return InstanceTelemetry(
             key=key,
             requests=self.requests,
             batches=self.batches,
             service=dict(self.service.counts),
             wait=dict(self.wait.counts),
+            queued=queued,
             shed=self.shed,
             failed=self.failed,
             restarts=restarts,

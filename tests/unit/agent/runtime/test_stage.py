@@ -98,7 +98,7 @@ def test_measured_compute_is_summed_over_all_batches(bench: Bench) -> None:
     for name in (b"a", b"b"):
         bench.submit(name)
         bench.instance.finish(compute_s=0.25)
-    assert bench.stage.counters.telemetry("op", 0).compute_s == 0.5
+    assert bench.stage.counters.telemetry("op", 0, 0).compute_s == 0.5
 
 
 def test_a_request_that_cannot_make_it_is_shed(bench: Bench) -> None:
