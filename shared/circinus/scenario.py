@@ -120,6 +120,23 @@ def _known(name: str, known: Iterable[str], key: str, what: str) -> None:
         raise InvalidInput(f"unknown {what} {name!r}", key=key, remedy=f"known: {listed}")
 
 
+def _first(point: tuple[object, ...], seen: set[tuple[object, ...]], key: str) -> None:
+    """Two rows for one point would contradict each other, and neither is the right one."""
+    if point in seen:
+        raise InvalidInput(
+            f"a second row for {' '.join(_shown(part) for part in point)}",
+            key=key,
+            remedy="keep one of them",
+        )
+    seen.add(point)
+
+
+def _shown(part: object) -> str:
+    if isinstance(part, frozenset):
+        return ", ".join(sorted(f"{name} {config}" for name, config in part)) or "-"
+    return f"batch {part}" if isinstance(part, int) else str(part)
+
+
 def _check_fleet(s: Scenario) -> None:
     if not s.tiers:
         raise InvalidInput("at least one tier is needed", key="tiers")
@@ -168,8 +185,10 @@ def _check_profiles(s: Scenario) -> None:
         for name, spec in pipeline.operators.items():
             knobs.setdefault(name, set()).update(spec.knobs)
             knobs[f"{pipeline.name}/{name}"] = set(spec.knobs)
+    points: set[tuple[object, ...]] = set()
     for i, row in enumerate(s.profiles):
         key = f"profiles[{i}]"
+        _first((row.qualified, row.config, row.device_class, row.batch), points, key)
         _known(row.device_class, s.device_classes, f"{key}.device_class", "device class")
         _known(row.qualified, knobs, f"{key}.operator", "operator")
         for knob in row.config:
@@ -179,6 +198,7 @@ def _check_profiles(s: Scenario) -> None:
             _known(resource, resources, f"{key}.compute_s", "resource")
     for i, accuracy in enumerate(s.accuracy):
         key = f"accuracy[{i}]"
+        _first((accuracy.pipeline, accuracy.key), points, key)
         _known(accuracy.pipeline, s.pipelines, f"{key}.pipeline", "pipeline")
         operators = s.pipelines[accuracy.pipeline].operators
         for name, config in accuracy.config.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 from circinus.fleet import Billing, Device, DeviceClass, Link
 from circinus.pipeline import Config, Deliver, OperatorSpec, Pipeline
@@ -55,7 +56,7 @@ def random_scenario(rng: random.Random, *, queries: int, queueing: bool) -> Scen
         devices=tuple(devices),
         links=tuple(_links(rng, devices)),
         pipelines=pipelines,
-        profiles=tuple(row for p in pipelines.values() for row in _profiles(rng, p, classes)),
+        profiles=_once(row for p in pipelines.values() for row in _profiles(rng, p, classes)),
         accuracy=tuple(row for p in pipelines.values() for row in _accuracy(rng, p)),
         queries=tuple(_query(rng, i, pipelines, devices) for i in range(queries)),
         max_utilisation=rng.choice([0.5, 0.8, 1.0]),
@@ -120,6 +121,11 @@ def _profiles(
                         continue
                     rows.append(_row(rng, pipeline.name, name, config, kind, batch))
     return rows
+
+
+def _once(rows: Iterable[OperatorProfile]) -> tuple[OperatorProfile, ...]:
+    """Pipelines share operator names, so rows for all of them may meet."""
+    return tuple({(r.qualified, r.config, r.device_class, r.batch): r for r in rows}.values())
 
 
 def _row(

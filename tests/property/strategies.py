@@ -103,11 +103,19 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     }
     return Scenario(
         tiers=tuple(tiers), device_classes=classes, devices=devices, links=links, pipelines=found,
-        profiles=tuple(draw(st.lists(operator_profiles(found, classes), max_size=3))),
-        accuracy=tuple(draw(st.lists(accuracy_profiles(found), max_size=3))),
+        profiles=tuple(
+            draw(st.lists(operator_profiles(found, classes), max_size=3, unique_by=_point))
+        ),
+        accuracy=tuple(
+            draw(st.lists(accuracy_profiles(found), max_size=3, unique_by=lambda a: a.pipeline))
+        ),
         queries=tuple(draw(st.lists(queries(found, ids), max_size=3, unique_by=lambda q: q.id))),
         max_utilisation=draw(st.floats(0.01, 1)), queueing=draw(st.booleans()),
     )  # fmt: skip
+
+
+def _point(row: OperatorProfile) -> tuple[object, ...]:
+    return row.qualified, row.config, row.device_class, row.batch
 
 
 @st.composite

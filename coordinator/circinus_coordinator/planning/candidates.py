@@ -17,7 +17,7 @@ class ProfileIndex:
     """Finds the profile rows of an operator on a device class.
 
     A row qualified ``pipeline/operator`` beats a plain one for the same config, class and
-    batch. Of two rows for the very same point the later one counts.
+    batch.
     """
 
     def __init__(self, scenario: Scenario) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from circinus.errors import InvalidInput
 from circinus.scenario import (
@@ -120,6 +122,22 @@ def test_bad_input_is_named_with_key_and_remedy(old: str, new: str, key: str, wo
     error = refused(old, new)
     assert error.key == key
     assert words in str(error)
+
+
+@pytest.mark.parametrize("listed", ["profiles", "accuracy"])
+def test_two_rows_for_one_point_are_refused(listed: str) -> None:
+    document = yaml.safe_load(CONTRACT)
+    document[listed] *= 2
+    with pytest.raises(InvalidInput, match="keep one of them") as caught:
+        decode_scenario(json.dumps(document).encode())
+    assert caught.value.key == f"{listed}[1]"
+
+
+def test_a_row_for_one_pipeline_may_stand_beside_the_row_for_all() -> None:
+    document = yaml.safe_load(CONTRACT)
+    general = document["profiles"][0]
+    document["profiles"].append({**general, "operator": "read-signs/detect"})
+    assert len(decode_scenario(json.dumps(document).encode()).profiles) == 2
 
 
 @pytest.mark.parametrize(
