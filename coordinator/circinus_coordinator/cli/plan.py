@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from circinus_coordinator.cli.output import number, say
+from circinus_coordinator.cli.output import as_json, number, say
 
 if TYPE_CHECKING:
     from circinus.decision import Decision
@@ -39,6 +39,7 @@ NO_RESULT = 1
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="F", help="Write the decision there."
 )
+@as_json
 def plan(
     scenario: Path,
     planner: str | None,
@@ -46,8 +47,11 @@ def plan(
     time_limit: float | None,
     previous: Path | None,
     out: Path | None,
+    as_json: bool,
 ) -> int:
     """Plan the SCENARIO file; prints the decision (JSON), or writes it to --out.
+
+    A decision is always JSON; --json changes nothing here.
 
     Exits with 1 where there are queries and none could be admitted.
     """
@@ -55,6 +59,7 @@ def plan(
     from circinus.scenario import load_scenario
     from circinus_coordinator import planning
 
+    del as_json
     document = load_scenario(scenario)
     before = load_decision(previous) if previous else None
     chosen = {"planner": planner} if planner else {}

@@ -44,9 +44,14 @@ def validate(file: Path, as_json: bool) -> None:
 
 @scenario.command()
 @click.option("--out", type=click.Path(path_type=Path), metavar="F", help="Write it there.")
+@as_json
 @with_api
-def export(out: Path | None, api: str) -> None:
-    """Print what the running coordinator's last decision was made from (JSON)."""
+def export(out: Path | None, api: str, as_json: bool) -> None:
+    """Print what the running coordinator's last decision was made from (JSON).
+
+    What is printed is always JSON; --json changes nothing here.
+    """
+    del as_json
     from circinus import _documents as documents
     from circinus.scenario import decode_scenario, save_scenario
     from circinus_coordinator.api.client import Client

@@ -161,3 +161,8 @@ def test_an_exported_scenario_is_written_as_it_was_sent(tmp_path: Path) -> None:
     out = tmp_path / "s.json"
     assert run(["scenario", "export", "--out", str(out)]) == 0
     assert out.read_bytes() == b'{"circinus": 1}\n'
+
+
+def test_an_export_may_be_asked_for_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenario", "export", "--json"]) == 0
+    assert capsys.readouterr().out == '{"circinus": 1}\n'

@@ -35,6 +35,13 @@ def test_the_decision_goes_to_standard_output_and_the_summary_beside_it(
     assert "1 of 1 queries admitted" in captured.err
 
 
+def test_json_may_be_asked_for_though_it_is_always_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", str(scenario(tmp_path, "100")), "--json"]) == 0
+    assert decode_decision(capsys.readouterr().out.encode()).assignments
+
+
 def test_with_out_the_decision_goes_to_the_file_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
