@@ -192,7 +192,10 @@ class DataPlane:
             return await self._probe(connections[-1], payload_bytes, timeout_s)
         if peer.url is None:
             raise Transient(f"{peer.device} has not dialled in")
-        socket = await asyncio.wait_for(dial(self._client(), peer.url), timeout_s)
+        try:
+            socket = await asyncio.wait_for(dial(self._client(), peer.url), timeout_s)
+        except asyncio.TimeoutError:
+            raise Transient(f"{peer.url} did not answer within {timeout_s:g} s") from None
         serving = self._spawn(self._serve(socket, peer.device), f"probe {peer.device}")
         try:
             connection = await self._appears(peer.device, serving, timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from circinus.errors import CircinusError
@@ -48,10 +49,11 @@ async def probe_link(
         stream.close()
     except TargetCancelled:
         stream.close("cancelled")
-    except (ProbeFailed, CircinusError) as error:
-        stream.close(str(error))
+    except (ProbeFailed, CircinusError, asyncio.TimeoutError) as error:
+        cause = str(error) or "timeout"
+        stream.close(cause)
         if not stream.count:
-            raise ProbeFailed(str(error)) from None
+            raise ProbeFailed(cause) from None
     finally:
         stream.close("stopped")
     return {}

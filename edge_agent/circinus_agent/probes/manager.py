@@ -99,9 +99,11 @@ class ProbeManager:
         logger.info("probe %s of %d targets begins", command.request_id, control.targets)
         try:
             data = await self._run(command, control, seq)
-        except (ProbeFailed, CircinusError, OSError) as error:
-            logger.warning("probe %s failed: %s", command.request_id, error)
-            self._result(command.request_id, error=cause_of(error))
+        # Before Python 3.11 asyncio's TimeoutError is no OSError.
+        except (ProbeFailed, CircinusError, OSError, asyncio.TimeoutError) as error:
+            cause = cause_of(error) or "timeout"
+            logger.warning("probe %s failed: %s", command.request_id, cause)
+            self._result(command.request_id, error=cause)
         except asyncio.CancelledError:
             self._result(command.request_id, error="the agent stops")
             raise

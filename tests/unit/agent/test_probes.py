@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,6 +16,7 @@ from circinus import codec
 from circinus.errors import InvalidInput, Transient
 from circinus.messages import (
     AccuracyTarget,
+    Artifact,
     CancelProbe,
     CommandResult,
     InstanceSpec,
@@ -403,6 +405,23 @@ def test_ending_the_agent_stops_the_worker_and_says_so(world: World, dataset: Pa
     assert world.results[0].error == "the agent stops"
 
 
+class OldTimeout(Exception):
+    """As asyncio's was before Python 3.11: neither an OSError nor the built-in one."""
+
+
+def test_a_timeout_of_the_fetch_fails_the_probe_and_not_the_agent(
+    world: World, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch(artifact: Artifact) -> None:
+        raise OldTimeout
+
+    monkeypatch.setattr(asyncio, "TimeoutError", OldTimeout)
+    world.environment = dataclasses.replace(world.environment, fetch=fetch)
+    artifact = Artifact(sha256="0" * 64, size_bytes=1, url="http://box/a")
+    run(world, operators(dataset, OperatorTarget(operator="decode"), artifacts=[artifact]))
+    assert world.results[0].error == "timeout"
+
+
 # ---- accuracy -----------------------------------------------------------------------------
 
 METRIC = """
@@ -573,3 +592,12 @@ def test_a_link_lost_midway_keeps_what_was_measured(world: World) -> None:
     run(world, link())
     assert world.last(0).cause == "gone"
     assert world.results[0].ok
+
+
+def test_a_timeout_of_the_link_is_the_probes_cause(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio, "TimeoutError", OldTimeout)
+    world.links = [OldTimeout()]
+    run(world, link())
+    assert world.last(0).cause == "timeout"
