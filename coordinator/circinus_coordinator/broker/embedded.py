@@ -45,8 +45,9 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no annotations 
     """A broker for one machine and a few clients."""
 
     def __init__(self, host: str, port: int) -> None:
-        # It logs each refused MQTT 5 connect and each port that is only knocked at.
-        logging.getLogger("amqtt").setLevel(logging.ERROR)
+        # It warns of each port that is only knocked at; its state machine tells all it does.
+        for noisy in ("amqtt", "transitions"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
         super().__init__(
             BrokerConfig(
                 listeners={"default": ListenerConfig(bind=f"{host}:{port}")},
