@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import logging
 import sys
 import threading
 import uuid
@@ -213,6 +214,8 @@ def _engine(url: str) -> sa.Engine:
 
 
 def _migrate(engine: sa.Engine) -> None:
+    # It tells about every step it takes; what users must know is in the errors below.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = alembic.config.Config()
     scripts = Path(__file__).with_name("migrations")
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))

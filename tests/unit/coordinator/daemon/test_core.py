@@ -1,0 +1,322 @@
+"""The core joins the machines: messages in, records and messages out; no loop, no clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from circinus.errors import InvalidInput, NoData
+from circinus.messages import (
+    AnyCommand,
+    Capabilities,
+    CommandResult,
+    Desired,
+    ProbeAccuracy,
+    ProbeLink,
+    ProbeOperators,
+    ProbeSamples,
+    Reported,
+    Status,
+    Telemetry,
+    decode,
+)
+from circinus.scenario import decode_scenario, decode_submission
+from circinus_coordinator.daemon import Settings, show
+from circinus_coordinator.daemon.core import Core
+from circinus_coordinator.daemon.effects import Effects
+from circinus_coordinator.daemon.planner import compute
+from circinus_coordinator.daemon.state import Restored, restore
+from circinus_coordinator.store import Store
+
+FLEET = decode_scenario(b"""
+circinus: 1
+tiers: [device, cloud]
+device_classes:
+  pi: {cores: 4, memory_mb: 4096, price_usd_hour: 0.01}
+  dc: {cores: 8, memory_mb: 16384, price_usd_hour: 0.2}
+links: [{between: [device, cloud], rtt_ms: 40, bandwidth_mbps: 20}]
+""")
+SUBMISSION = decode_submission(b"""
+circinus: 1
+pipelines:
+  p:
+    operators:
+      a: {run: "m:A", tiers: [device]}
+      b: {run: "m:B", needs: [a], knobs: {side: [2, 1], chunk: [8, 4]}, neutral_knobs: [chunk]}
+    input_bytes: 1000
+    accuracy: {dataset: /data, metric: "m:score"}
+queries: [{id: q, pipeline: p, source: pi1, rate_rps: 1, slo: {latency_ms: 500, accuracy: 0.5}}]
+""")
+
+
+class Bench:
+    """A core over a real store, with devices that do at once as they are told."""
+
+    def __init__(self, folder: Path, restored: Restored | None = None) -> None:
+        self.now = 100.0
+        self.store = Store(folder)
+        settings = Settings(
+            store=folder, fleet=folder, settle_s=1, debounce_s=0, drain_s=0, grace_s=10
+        )
+        self.core = Core(
+            settings, fleet=FLEET, store_id=self.store.id, prefix="x",
+            restored=restored or restore(self.store), now=self.now,
+        )  # fmt: skip
+        self.sent: list[Any] = []
+        self.plans = 0
+        self.take(self.core.resume(self.now))
+
+    def take(self, effects: Effects) -> None:
+        self.store.write(effects.records)
+        for message in effects.messages:
+            kind = Desired if message.topic.endswith("desired") else AnyCommand
+            decoded = decode(message.payload, kind)
+            self.sent.append(decoded)
+            self.answer(message.topic.split("/")[3], decoded)
+
+    def answer(self, device: str, message: Any) -> None:
+        if isinstance(message, Desired):
+            self.say(
+                Reported(
+                    device=device, boot_id=device, version=message.version, hash=message.hash,
+                    phase="converged",
+                )
+            )  # fmt: skip
+        elif isinstance(message, (ProbeOperators, ProbeAccuracy, ProbeLink)):
+            for i in range(len(getattr(message, "targets", [None]))):
+                self.say(
+                    ProbeSamples(
+                        device=device, request_id=message.request_id, seq=i, target=i, done=True,
+                        latency_ms=[10.0, 11.0], compute_s=[0.01], output_bytes=[500.0],
+                        scores=[1.0, 0.5], rtt_ms=[12.0], bandwidth_mbps=[50.0],
+                    )
+                )  # fmt: skip
+            self.say(CommandResult(device=device, request_id=message.request_id, ok=True))
+
+    def say(self, message: Any) -> None:
+        self.take(self.core.on_message(message, self.now))
+
+    def connect(self, device: str, *, boot: str | None = None, **changes: Any) -> None:
+        values: dict[str, Any] = {
+            "device": device, "boot_id": boot or device, "device_class": device[:2],
+            "tier": "device" if device.startswith("pi") else "cloud", "cores": 4, "memory_mb": 1,
+            "architecture": "", "os": "", "python": "", "endpoint": f"ws://{device}",
+        }  # fmt: skip
+        self.say(Capabilities(**{**values, **changes}))
+        self.say(Status(device=device, boot_id=boot or device, session=1, online=True))
+
+    def lose(self, device: str) -> None:
+        self.say(Status(device=device, boot_id=device, session=1, online=False))
+
+    def run(self, seconds: float = 2.0) -> None:
+        """Let time pass; every device that is there beats."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 0.25
+            for state in list(self.core.registry.devices.values()):
+                if state.online:
+                    self.say(Telemetry(device=state.id, boot_id=state.boot_id, seq=0, uptime_s=1))
+            self.take(self.core.on_tick(self.now, connected=True))
+            scenario = self.core.to_plan(self.now)
+            if scenario is not None:
+                self.plans += 1
+                self.take(self.core.on_planned(scenario, compute(scenario, 0), self.now))
+
+    def query(self) -> Any:
+        (view,) = show.queries(self.core, self.now, 60)
+        return view
+
+    def kinds(self) -> list[type]:
+        return [type(message) for message in self.sent]
+
+
+@pytest.fixture
+def bench(tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = Bench(tmp_path)
+    made.connect("pi1")
+    made.connect("dc1")
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def serving(bench: Bench) -> Bench:
+    bench.take(bench.core.submit(SUBMISSION, bench.now))
+    bench.run()
+    assert bench.query().state == "serving"
+    return bench
+
+
+def test_nothing_is_probed_before_retained_messages_had_time_to_come(bench: Bench) -> None:
+    bench.take(bench.core.submit(SUBMISSION, bench.now))
+    assert bench.sent == []
+    bench.run()
+    assert ProbeOperators in bench.kinds()
+
+
+def test_a_query_whose_source_is_not_there_waits(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.take(bench.core.submit(SUBMISSION, bench.now))
+    bench.run()
+    assert (bench.query().state, bench.query().reason) == ("waiting", "device pi1 is not there")
+    bench.store.close()
+
+
+def test_rows_of_neutral_knobs_are_written_for_all_their_values(serving: Bench) -> None:
+    assert serving.core.planned is not None
+    scenario = serving.core.planned.scenario
+    assert len(scenario.accuracy) == 4
+    assert len({row.mean for row in scenario.accuracy}) == 1
+
+
+def test_the_scenario_does_not_depend_on_the_order_of_events(tmp_path: Path) -> None:
+    documents = []
+    for i, order in enumerate((("pi1", "dc1"), ("dc1", "pi1"))):
+        bench = Bench(tmp_path / str(i))
+        for device in order:
+            bench.connect(device)
+        bench.take(bench.core.submit(SUBMISSION, bench.now))
+        bench.run()
+        assert bench.core.planned is not None
+        documents.append(bench.core.planned.scenario_bytes)
+        bench.store.close()
+    assert documents[0] == documents[1]
+
+
+def test_a_restart_finds_the_same_scenario_and_plans_nothing(
+    serving: Bench, tmp_path: Path
+) -> None:
+    assert serving.core.planned is not None
+    before = serving.core.planned.scenario_bytes
+    serving.store.close()
+    again = Bench(tmp_path)
+    again.connect("pi1")
+    again.connect("dc1")
+    again.run(5)
+    assert (again.plans, again.sent) == (0, [])
+    assert again.core.planned is not None
+    assert again.core.planned.scenario_bytes == before
+    assert again.query().state == "serving"
+    again.store.close()
+
+
+def test_a_broker_is_told_all_promises_again(serving: Bench) -> None:
+    effects = serving.core.on_connected()
+    promised = {decode(m.payload, Desired).device for m in effects.messages}
+    assert promised == set(serving.core.rollout.snapshot.documents)
+    assert all(message.retain for message in effects.messages)
+
+
+def test_commands_are_never_retained(bench: Bench) -> None:
+    bench.run(1)
+    effects = bench.core.submit(SUBMISSION, bench.now)
+    assert effects.messages
+    assert not any(message.retain for message in effects.messages)
+
+
+def test_a_lost_device_stays_in_the_plans_for_the_grace_period(serving: Bench) -> None:
+    plans = serving.plans
+    serving.lose("dc1")
+    serving.run(9)
+    assert serving.plans == plans
+    serving.run(2)
+    assert serving.plans == plans + 1
+
+
+def test_a_device_that_is_back_in_time_changes_nothing(serving: Bench) -> None:
+    plans = serving.plans
+    serving.lose("dc1")
+    serving.run(5)
+    serving.say(Status(device="dc1", boot_id="dc1", session=2, online=True))
+    serving.run(20)
+    assert serving.plans == plans
+
+
+def test_a_device_of_an_unknown_class_is_listed_and_not_planned(bench: Bench) -> None:
+    bench.connect("xx1", device_class="toaster")
+    view = next(v for v in show.devices(bench.core, bench.now) if v.id == "xx1")
+    assert view.plannable == "device class 'toaster' is not in the fleet file"
+
+
+def test_a_query_submitted_again_replaces_the_one_before(serving: Bench) -> None:
+    changed = decode_submission(
+        b'{"circinus": 1, "pipelines": {"p": {"operators": {"a": {"run": "m:A"}}, "input_bytes": 9,'
+        b'"accuracy": {"dataset": "/data", "metric": "m:score"}}}, "queries":'
+        b'[{"id": "q", "pipeline": "p", "source": "pi1", "rate_rps": 7}]}'
+    )
+    serving.take(serving.core.submit(changed, serving.now))
+    serving.run()
+    assert serving.query().query["rate_rps"] == 7
+    assert serving.query().state == "serving"
+    assert list(serving.query().assignments[0].plan) == ["a"]
+
+
+def test_a_pipeline_cannot_change_under_queries_it_no_longer_fits(serving: Bench) -> None:
+    other = decode_submission(
+        b'{"circinus": 1, "pipelines": {"p": {"operators": {"z": {}}, "input_bytes": 1}}}'
+    )
+    with pytest.raises(InvalidInput, match="no device for source operator 'z'"):
+        serving.core.submit(other, serving.now)
+    assert "a" in serving.core.pipelines["p"].operators
+
+
+def test_a_withdrawn_query_is_unknown_afterwards(serving: Bench) -> None:
+    serving.take(serving.core.withdraw("q", serving.now))
+    with pytest.raises(NoData):
+        serving.core.withdraw("q", serving.now)
+
+
+def test_a_pipeline_goes_with_its_last_query_and_its_profiles_stay(serving: Bench) -> None:
+    serving.take(serving.core.withdraw("q", serving.now))
+    assert serving.store.pipelines() == []
+    assert serving.store.profiles()
+
+
+def test_profiles_that_still_hold_are_used_when_a_query_comes_back(serving: Bench) -> None:
+    serving.take(serving.core.withdraw("q", serving.now))
+    serving.run()
+    probes = serving.kinds().count(ProbeOperators)
+    serving.take(serving.core.submit(SUBMISSION, serving.now))
+    serving.run()
+    assert serving.query().state == "serving"
+    assert serving.kinds().count(ProbeOperators) == probes
+
+
+def test_a_failed_decision_is_not_tried_again_until_something_changes(bench: Bench) -> None:
+    answer = bench.answer
+
+    def refuse(device: str, message: Any) -> None:
+        if isinstance(message, Desired) and message.body.routes:
+            bench.say(
+                Reported(
+                    device=device, boot_id=device, version=message.version, hash=message.hash,
+                    phase="failed", error="no such model",
+                )
+            )  # fmt: skip
+        else:
+            answer(device, message)
+
+    bench.answer = refuse  # type: ignore[method-assign]
+    bench.take(bench.core.submit(SUBMISSION, bench.now))
+    bench.run(10)
+    assert bench.plans == 1
+    assert (bench.query().state, "no such model" in bench.query().reason) == ("failed", True)
+
+
+def test_another_address_of_the_api_is_told_to_the_devices_that_fetch(bench: Bench) -> None:
+    sha256 = "ab" * 32
+    bench.take(bench.core.set_api_url("http://one", bench.now))
+    bench.take(bench.core.add_artifact(sha256, 5, bench.now))
+    text = (
+        b'{"circinus": 1, "pipelines": {"p": {"operators": {"a": {"run": "m:A"}}, "input_bytes": 9}'
+        b'}, "queries": [{"id": "q", "pipeline": "p", "source": "pi1", "rate_rps": 7, "input":'
+        b'{"kind": "folder", "path": "sha256:HASH"}}]}'
+    ).replace(b"HASH", sha256.encode())
+    bench.take(bench.core.submit(decode_submission(text), bench.now))
+    bench.run()
+    bench.take(bench.core.set_api_url("http://two", bench.now))
+    bench.run()
+    document = bench.core.rollout.snapshot.documents["pi1"]
+    assert [file.url for file in document.body.artifacts] == [f"http://two/v1/artifacts/{sha256}"]
