@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from circinus.errors import InvalidInput
 
@@ -45,9 +45,9 @@ def fraction(value: float, key: str) -> float:
     return value
 
 
-def unique(values: Iterable[str], key: str, what: str) -> None:
+def unique(values: Iterable[Hashable], key: str, what: str) -> None:
     """Raise if a value comes twice."""
-    seen: set[str] = set()
+    seen: set[Hashable] = set()
     for value in values:
         if value in seen:
             raise InvalidInput(f"{what} {value!r} comes twice", key=key, remedy="ids are unique")

@@ -86,7 +86,7 @@ class OperatorSpec:
             check.identifier(knob, f"knobs.{knob}")
             if not values:
                 raise InvalidInput("a knob needs at least one value", key=f"knobs.{knob}")
-            check.unique((repr(v) for v in values), f"knobs.{knob}", "value")
+            check.unique(values, f"knobs.{knob}", "value")
         for knob in self.neutral_knobs:
             if knob not in self.knobs:
                 raise InvalidInput(

@@ -38,7 +38,7 @@ def pipelines(draw: st.DrawFn, name: str, tiers: list[str]) -> Pipeline:
         knobs = draw(
             st.dictionaries(
                 names,
-                st.lists(values, min_size=1, max_size=3, unique_by=repr).map(tuple),
+                st.lists(values, min_size=1, max_size=3, unique=True).map(tuple),
                 max_size=2,
             )
         )

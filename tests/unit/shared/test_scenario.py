@@ -87,6 +87,8 @@ def test_a_number_for_latency_is_a_deterministic_profile() -> None:
     ("old", "new", "key", "words"),
     [
         ("knobs: {side", "knob: {side", "pipelines.read-signs.operators.detect.knob", "'knobs'"),
+        # They would make one config, for Config compares values as Python does.
+        ("[320, 640]", "[320, 320.0]", "pipelines.read-signs.operators.detect.knobs.side", "twice"),
         ("rate_rps: 5", "rate_rps: -5", "queries[0].rate_rps", "at least 0"),
         ("rate_rps: 5", "rate_rps: .nan", "queries[0].rate_rps", "nan"),
         ("rate_rps: 5, ", "", "queries[0].rate_rps", "missing"),
