@@ -174,6 +174,11 @@ class Instance:
                 logger.warning("%s", error)
                 if not self._replicas:
                     self._fail(Failure("down", error.cause))
+            except Exception as error:
+                # Whatever it was: an instance that nobody brings back stays down for good.
+                logger.exception("instance %s: restart", self.spec.key)
+                if not self._replicas:
+                    self._fail(Failure("down", str(error) or type(error).__name__))
             else:
                 self._stable_at = asyncio.get_running_loop().time() + STABLE_S
                 return

@@ -147,12 +147,13 @@ class Replica:
     # ---- the process ------------------------------------------------------------------------
 
     def _spawn(self) -> None:
-        command_read, command_write = open_pipe()
-        result_read, result_write = open_pipe()
-        log_read, log_write = os.pipe()
         program = [sys.executable, "-m", "circinus_agent.runtime.worker"]
         threads = {name: str(self._spec.threads) for name in THREAD_VARIABLES}
+        opened: list[int] = []
         try:
+            for make in (open_pipe, open_pipe, os.pipe):
+                opened += make()
+            command_read, command_write, result_read, result_write, log_read, log_write = opened
             # Popen and not asyncio's: that one keeps a thread waiting for each child.
             self._process = subprocess.Popen(
                 [*program, str(command_read), str(result_write), str(os.getpid())],
@@ -163,14 +164,13 @@ class Replica:
                 start_new_session=True,
                 env={**CHILD_ENVIRONMENT, **os.environ, **threads, "PYTHONUNBUFFERED": "1"},
             )
-        except OSError as error:
-            for fd in (command_write, result_read, log_read):
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            for fd in opened:
                 os.close(fd)
             self._ended.set()
             raise WorkerFailed(self._spec.key, f"cannot start a process: {error}") from None
-        finally:
-            for fd in (command_read, result_write, log_write):
-                os.close(fd)
+        for fd in (command_read, result_write, log_write):
+            os.close(fd)
         self.alive = True
         self._writer = PipeWriter(command_write)
         self._results = PipeReader(result_read, self._incoming, self._pipe_ended)
