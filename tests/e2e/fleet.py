@@ -51,9 +51,6 @@ accuracy_samples = 4
 max_parallel = 1
 """
 
-AGENT = """\
-"""
-
 SUBMISSION = """\
 circinus: 1
 pipelines:
@@ -171,10 +168,6 @@ class Fleet:
         command += ["--broker", f"127.0.0.1:{self.broker_port}", "--path", str(OPERATORS)]
         command += ["--listen", f"127.0.0.1:{self.planes[machine.id]}", "--endpoint", "auto"]
         command += ["--state", str(self.folder / machine.id)]
-        config = self.folder / "agent.toml"
-        if AGENT:
-            config.write_text(AGENT)
-            command += ["--config", str(config)]
         self.running[machine.id] = self.children.start(machine.id, command)
 
     def kill(self, name: str) -> None:
@@ -213,7 +206,8 @@ class Fleet:
         """Every query is rolled out."""
 
         def serving() -> bool:
-            self.children.check()
+            for child in self.running.values():
+                assert child.process.poll() is None, child.tail()
             rows = self.client.get("/v1/queries")["queries"]
             failed = [(r["id"], r["reason"]) for r in rows if r["state"] in ("failed", "rejected")]
             assert not failed, failed
@@ -221,10 +215,14 @@ class Fleet:
 
         eventually(serving, timeout_s, "all queries serving")
 
-    def post(self, query: str, payload: bytes, timeout_s: float = 15.0) -> tuple[int, Any]:
+    def post(
+        self, query: str, payload: bytes, *, timeout_s: float = 15.0, deadline_ms: int = 10_000
+    ) -> tuple[int, Any]:
         """Status and JSON of a request to the camera's agent."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.planes['cam-1']}/v1/queries/{query}", data=payload
+            f"http://127.0.0.1:{self.planes['cam-1']}/v1/queries/{query}",
+            data=payload,
+            headers={"X-Circinus-Deadline-Ms": str(deadline_ms)},
         )
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:

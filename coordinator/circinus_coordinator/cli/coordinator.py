@@ -81,6 +81,8 @@ def coordinator(
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for chatty in ("alembic", "amqtt", "transitions"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.root.level))
     asyncio.run(run_coordinator(settings, host, port))
     return 0
 

@@ -48,6 +48,7 @@ class Children:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._children: list[Child] = []
+        self._started: set[str] = set()
         logs.mkdir(parents=True, exist_ok=True)
 
     def start(
@@ -55,7 +56,11 @@ class Children:
     ) -> Child:
         """Start a program whose output goes to ``NAME.log``."""
         log = self._logs / f"{name}.log"
-        with log.open("wb") as output:
+        if name not in self._started:
+            log.unlink(missing_ok=True)
+        self._started.add(name)
+        # Appending: a program started again writes behind what the first one left.
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 list(arguments),
                 stdin=subprocess.DEVNULL,
