@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from circinus.messages import InstanceReport, InstanceSpec, InstanceTelemetry
+from circinus_agent.runtime.absence import FORGET_S, Absence
 from circinus_agent.runtime.instance import Instance
 from circinus_agent.runtime.outcome import Failure, WorkerFailed
 from circinus_agent.runtime.settings import RuntimeSettings
@@ -23,12 +24,20 @@ RETIRE_TIMEOUT_S = 60.0
 class Pool:
     """Starts and stops instances by key.
 
+    Args:
+        keep_s: Counters of a stopped instance are told for this long, then dropped.
+
     Attributes:
         stages: The stage of every ready instance; requests find it here.
     """
 
     def __init__(
-        self, settings: RuntimeSettings, loop: Loop, on_change: Callable[[str], None] | None
+        self,
+        settings: RuntimeSettings,
+        loop: Loop,
+        on_change: Callable[[str], None] | None,
+        *,
+        keep_s: float = FORGET_S,
     ) -> None:
         self.stages: dict[str, Stage] = {}
         self._settings = settings
@@ -38,6 +47,7 @@ class Pool:
         self._instances: dict[str, Instance] = {}
         self._counters: dict[str, StageCounters] = {}
         self._restarts: Counter[str] = Counter()
+        self._absence: Absence[str] = Absence(keep_s)
         self._lines = 0
         self._locks: dict[str, asyncio.Lock] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
@@ -91,13 +101,24 @@ class Pool:
         return {key: instance.report() for key, instance in self._instances.items()}
 
     def telemetry(self) -> list[InstanceTelemetry]:
-        """Counters by key, of all times."""
+        """Counters by key, also of instances that were stopped lately."""
         return [
             counters.telemetry(
                 key, self._restarts[key] + self._running_restarts(key), self._queued(key)
             )
             for key, counters in self._counters.items()
         ]
+
+    def forget(self, now: float) -> bool:
+        """Drop what is kept of instances that are gone for long; whether anything is left."""
+        known = {*self._counters, *self._restarts, *self._locks}
+        present = {*self._instances, *self._starting}
+        present.update(key for key, lock in self._locks.items() if lock.locked())
+        for key in self._absence.over(known, present, now):
+            self._counters.pop(key, None)
+            self._restarts.pop(key, None)
+            self._locks.pop(key, None)
+        return bool(self._counters or self._restarts or self._locks)
 
     @property
     def dropped_lines(self) -> int:

@@ -222,6 +222,8 @@ class Router:
 
         def done(result: Completed | Failure) -> None:
             self._working[key] -= 1
+            if not self._working[key]:
+                del self._working[key]
             self._step_done(branch, name, result)
 
         stage.submit(Work(payload, branch.deadline, done))

@@ -93,10 +93,12 @@ class Runtime:
             WorkerFailed: With the cause, if it could not be started.
         """
         await self._pool.start(spec)
+        self._tick_if_needed()
 
     async def stop_instance(self, key: str) -> None:
         """Stop an instance; what waits for it fails with ``stopped``. Unknown keys are fine."""
         await self._pool.stop(key)
+        self._tick_if_needed()
 
     def instance_reports(self) -> dict[str, InstanceReport]:
         """State of every instance."""
@@ -284,11 +286,11 @@ class Runtime:
     # ---- telemetry --------------------------------------------------------------------------
 
     def route_telemetry(self) -> list[RouteTelemetry]:
-        """Counters of every route led here, also of those gone; cumulative."""
+        """Counters of every route led here, also of those gone lately; cumulative."""
         return self._table.telemetry()
 
     def instance_telemetry(self) -> list[InstanceTelemetry]:
-        """Counters of every instance, also of those gone; cumulative."""
+        """Counters of every instance, also of those gone lately; cumulative."""
         return self._pool.telemetry()
 
     def dropped(self) -> dict[str, int]:
@@ -314,12 +316,14 @@ class Runtime:
         await self._sinks.close()
 
     def _tick_if_needed(self) -> None:
-        """Look after waiting requests, while there may be any."""
+        """Look after waiting requests and old counters, while there may be any."""
         if self._ticker is None and not self._closed:
             self._ticker = self._loop.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._ticker = None
         self._router.expire()
-        if self._table.plans() or self._router.under_way:
+        now = self._loop.time()
+        remembered = [self._table.forget(now), self._pool.forget(now)]
+        if self._table.plans() or self._router.under_way or any(remembered):
             self._tick_if_needed()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from circinus.errors import InvalidInput
 from circinus.messages import Route, RouteTelemetry
+from circinus_agent.runtime.absence import FORGET_S, Absence
 from circinus_agent.runtime.balance import Balance
 from circinus_agent.runtime.plan import Plan
 from circinus_agent.runtime.requests import Counters
@@ -37,13 +38,15 @@ class RouteTable:
 
     Args:
         device: This device; it starts requests only on routes that it leads.
+        keep_s: Counters of a removed route are told for this long, then dropped.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, *, keep_s: float = FORGET_S) -> None:
         self._device = device
         self._entries: dict[Key, _Entry] = {}
         self._balances: dict[str, Balance] = {}
         self._counters: dict[Key, Counters] = {}
+        self._absence: Absence[Key] = Absence(keep_s)
 
     def set(self, routes: Sequence[Route], now: float) -> None:
         """Take these routes and no others."""
@@ -136,12 +139,19 @@ class RouteTable:
     # ---- counting ---------------------------------------------------------------------------
 
     def counters(self, plan: Plan) -> Counters:
-        """The counters of a route led here; they outlive it."""
+        """The counters of a route led here; they outlive it for a while."""
         found = self._counters.get(plan.key)
         if found is None:
             found = self._counters[plan.key] = Counters()
         return found
 
     def telemetry(self) -> list[RouteTelemetry]:
-        """Every route that ever took a request here."""
+        """Every route that took a request here and is there, or was lately."""
         return [c.telemetry(*key) for key, c in self._counters.items()]
+
+    def forget(self, now: float) -> bool:
+        """Drop counters of routes that are gone for long; whether any are left."""
+        present = {plan.key for plan in self.plans()}
+        for key in self._absence.over(self._counters, present, now):
+            del self._counters[key]
+        return bool(self._counters)

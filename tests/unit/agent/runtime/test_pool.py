@@ -52,3 +52,16 @@ def test_telemetry_tells_what_waits(pool: Pool, loop: FakeLoop) -> None:
         pool.stages["op"].submit(Work(b"", loop.now + 60.0, lambda _: None))
     (told,) = pool.telemetry()
     assert told.queued == 2
+
+
+def test_a_stopped_instance_is_forgotten_after_a_while(pool: Pool) -> None:
+    async def come_and_go() -> None:
+        for key in ("gone", "stays"):
+            await pool.start(InstanceSpec(key=key, run="op"))
+        await pool.stop("gone")
+
+    asyncio.run(come_and_go())
+    for now, told in ((0.0, ["gone", "stays"]), (599.0, ["gone", "stays"]), (600.0, ["stays"])):
+        pool.forget(now)
+        assert [t.key for t in pool.telemetry()] == told
+    assert list(pool._locks) == ["stays"]

@@ -362,3 +362,24 @@ def test_counters_outlive_their_route(fleet: Fleet) -> None:
     table.set([], fleet.loop.now)
     (counted,) = table.telemetry()
     assert (counted.completed, counted.within_latency) == (1, 0)
+
+
+def test_counters_of_a_route_that_is_gone_for_long_are_dropped(fleet: Fleet) -> None:
+    fleet.deploy({"s": ("a", [])})
+    fleet.start({"s": b"x"})
+    fleet.finish("s")
+    table = fleet.devices["a"].table
+    table.forget(0.0)
+    table.set([], 0.0)
+    for now, told in ((0.0, 1), (599.0, 1), (600.0, 0)):
+        table.forget(now)
+        assert len(table.telemetry()) == told
+
+
+def test_nothing_is_kept_of_a_plan_that_has_no_work_here(fleet: Fleet) -> None:
+    fleet.deploy({"s": ("a", [])})
+    fleet.start({"s": b"x"})
+    router = fleet.devices["a"].router
+    assert router.busy(KEY)
+    fleet.finish("s")
+    assert not router._working
