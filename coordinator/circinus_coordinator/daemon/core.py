@@ -25,6 +25,7 @@ from circinus.query import Query
 from circinus.scenario import Scenario, Submission, encode_scenario
 from circinus_coordinator.daemon import assemble, records
 from circinus_coordinator.daemon.effects import Effects
+from circinus_coordinator.daemon.retry import Retry
 from circinus_coordinator.daemon.settings import Settings
 from circinus_coordinator.daemon.state import IN_FORCE, PLANNED, Planned, Restored
 from circinus_coordinator.daemon.translate import (
@@ -96,7 +97,7 @@ class Core:
         self.planned = restored.planned
         self.in_force = restored.in_force
         self.failed = restored.failed
-        """Why the last planned decision was taken back; None if it was not."""
+        """Why the last planned decision, or a part of it, was taken back; None if it was not."""
         self.api_url = settings.api_url
         self.registry = Registry(settings.liveness_s)
         self.registry.restore(restored.devices, now)
@@ -112,6 +113,9 @@ class Core:
         )
         self._settled_at = now + settings.settle_s
         self._dirty_since: float | None = now
+        self._retry = Retry(base_s=settings.retry_base_s, cap_s=settings.retry_cap_s)
+        if self.failed:
+            self._retry.failed(now)
         self._present: list[str] = []
         self._probing: dict[str, ProbeDevice] = {}
 
@@ -180,8 +184,7 @@ class Core:
         self.api_url = url
         effects = self._wishes_changed(now)
         if self.planned and self.rollout.decision == self.planned.id:
-            target = self._compile(self.planned)
-            return effects.add(self._rolled(self.rollout.decide(self.planned.id, target, now)))
+            effects.add(self._decide(self.planned, now))
         return effects
 
     # ---- what devices say -------------------------------------------------------------------
@@ -196,7 +199,7 @@ class Core:
             self.monitor.telemetry(message, now)
             return self._on_devices(self.registry.telemetry(message, now), now)
         if isinstance(message, Reported):
-            return self._rolled(self.rollout.on_reported(message, now))
+            return self._rolled(self.rollout.on_reported(message, now), now)
         if isinstance(message, ProbeSamples):
             return self._probed(self.profiler.on_samples(message, now), now)
         return self._probed(self.profiler.on_result(message, now), now)
@@ -214,7 +217,9 @@ class Core:
             effects.add(self._fleet_changed(now))
         effects.add(self._offer_devices(now))
         effects.add(self._probed(self.profiler.on_tick(now), now))
-        return effects.add(self._rolled(self.rollout.on_tick(now)))
+        if self.planned and not self.rollout.switching and self._retry.due(now):
+            effects.add(self._decide(self.planned, now))
+        return effects.add(self._rolled(self.rollout.on_tick(now), now))
 
     def _on_devices(self, changes: list[DeviceChange], now: float) -> Effects:
         effects = Effects()
@@ -255,7 +260,7 @@ class Core:
         """The planner answered: roll it out."""
         planned = Planned.of(scenario, decision)
         self.planned = planned
-        self.failed = None
+        self._retry.reset()
         effects = Effects()
         effects.records += [
             DecisionRecord(
@@ -273,8 +278,13 @@ class Core:
             f"{len(admitted)} of {len(planned.scenario.queries)} queries admitted, "
             f"goodput {planned.decision.goodput_rps:g} requests/s",
         )
+        return effects.add(self._decide(planned, now))
+
+    def _decide(self, planned: Planned, now: float) -> Effects:
+        """Roll a decision out, or what is left of it."""
+        self.failed = None
         target = self._compile(planned)
-        return effects.add(self._rolled(self.rollout.decide(planned.id, target, now)))
+        return self._rolled(self.rollout.decide(planned.id, target, now), now)
 
     def _compile(self, planned: Planned) -> dict[str, tuple[PlannedRoute, ...]]:
         return compile_routes(
@@ -359,7 +369,7 @@ class Core:
         states = self.registry.devices.values()
         online = {state.id: state.boot_id for state in states if state.online}
         effects = self._wishes_changed(now)
-        effects.add(self._rolled(self.rollout.on_devices(online, dial, now)))
+        effects.add(self._rolled(self.rollout.on_devices(online, dial, now), now))
         return effects.add(self._offer_devices(now))
 
     def _offer_devices(self, now: float) -> Effects:
@@ -402,7 +412,7 @@ class Core:
                     effects.note("probe", order.device, order.text)
         return effects
 
-    def _rolled(self, instructions: Iterable[RolloutInstruction]) -> Effects:
+    def _rolled(self, instructions: Iterable[RolloutInstruction], now: float) -> Effects:
         effects = Effects()
         for order in instructions:
             if isinstance(order, Publish):
@@ -413,12 +423,12 @@ class Core:
                 for query in order.queries:
                     effects.note("rollout", query, stage)
             else:
-                effects.add(self._ended(order))
+                effects.add(self._ended(order, now))
         if effects.records or effects.notes:
             effects.records.append(records.rollout_record(self.rollout.snapshot))
         return effects
 
-    def _ended(self, order: Settled | Failed) -> Effects:
+    def _ended(self, order: Settled | Failed, now: float) -> Effects:
         effects = Effects()
         planned = self.planned
         if planned is None or planned.id != order.decision:
@@ -426,8 +436,11 @@ class Core:
         if isinstance(order, Failed):
             self.failed = order.cause
             effects.records.append(decided(planned, DecisionState.FAILED, order.cause))
-            effects.note("rollout", planned.id, f"taken back: {order.cause}")
+            self._retry.failed(now)
+            for query in order.queries:
+                effects.note("rollout", query, f"taken back: {order.cause}")
             return effects
+        self._retry.reset()
         if self.in_force and self.in_force.id != planned.id:
             effects.records.append(decided(self.in_force, DecisionState.SUPERSEDED, None))
         self.in_force = planned

@@ -218,6 +218,7 @@ def rollout_record(snapshot: Snapshot) -> MetaRecord:
         good=snapshot.good,
         goal=snapshot.goal,
         stages=snapshot.stages,
+        failed=snapshot.failed,
     )
     return MetaRecord(name=ROLLOUT, value=msgspec.json.encode(slim))
 

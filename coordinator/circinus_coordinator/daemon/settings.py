@@ -58,6 +58,8 @@ class Settings:
         settle_s: After a start, so long for retained messages to come in before anything is
             planned or probed.
         prepare_timeout_s: A rollout step that takes longer has failed.
+        retry_base_s: A decision that failed is tried again after up to so long, then twice...
+        retry_cap_s: ...and at last after up to so long.
         drain_s: So long old routes are kept after the switch, for requests on their way.
         window_s: Measurements look back so far.
         profiling: What to probe, and when to stop.
@@ -73,12 +75,16 @@ class Settings:
     debounce_s: float = 0.3
     settle_s: float = 2.0
     prepare_timeout_s: float = 180.0
+    retry_base_s: float = 5.0
+    retry_cap_s: float = 300.0
     drain_s: float = 1.0
     window_s: float = 60.0
     profiling: ProfilingSettings = field(default_factory=ProfilingSettings)
 
     def __post_init__(self) -> None:
-        for name in ("liveness_s", "prepare_timeout_s", "window_s"):
+        for name in (
+            "liveness_s", "prepare_timeout_s", "retry_base_s", "retry_cap_s", "window_s",
+        ):  # fmt: skip
             check.positive(getattr(self, name), name)
         for name in ("grace_s", "debounce_s", "settle_s", "drain_s"):
             check.not_negative(getattr(self, name), name)

@@ -93,7 +93,7 @@ def _state(
 ) -> tuple[QueryState, str | None]:
     """Where a query stands; what serves is never shown as waiting for something."""
     stage = core.rollout.stage(query.id)
-    failed = core.failed if core.planned and query.id in _ids(core.planned) else None
+    failed = core.rollout.failed(query.id)
     if stage is not None and assigned:
         waiting = core.rollout.waiting_for(query.id)
         absent = [device for device in waiting if not core.registry.is_online(device)]
@@ -139,8 +139,8 @@ def _ids(planned: Planned) -> set[str]:
 
 
 def _relevant(core: Core, query: str) -> Planned | None:
-    """The decision a query's routes come from: the one in force if the last one failed."""
-    planned = core.in_force if core.failed else core.planned
+    """The decision a query's routes come from: the one in force if the last one failed it."""
+    planned = core.in_force if core.rollout.failed(query) else core.planned
     return planned if planned and query in _ids(planned) else None
 
 
@@ -187,12 +187,9 @@ def _assignment(planned: Planned, assignment: Assignment) -> AssignmentView:
 
 def plans(core: Core) -> list[PlanView]:
     """Assignments of the decision that is served or rolled out, by query."""
-    planned = core.in_force if core.failed else core.planned
-    if planned is None:
-        return []
     found = []
-    for assignment in planned.decision.assignments:
-        if assignment.share <= 0:
+    for planned, assignment in _all_assignments(core):
+        if assignment.share <= 0 or _relevant(core, assignment.query) is not planned:
             continue
         stage = core.rollout.stage(assignment.query)
         found.append(
@@ -203,6 +200,12 @@ def plans(core: Core) -> list[PlanView]:
             )
         )
     return sorted(found, key=lambda view: (view.query, view.assignment.plan_id))
+
+
+def _all_assignments(core: Core) -> list[tuple[Planned, Assignment]]:
+    """Of the decision in force and of one that is rolled out, if that is another."""
+    decisions = {p.id: p for p in (core.in_force, core.planned) if p is not None}
+    return [(p, assignment) for p in decisions.values() for assignment in p.decision.assignments]
 
 
 def measurements(core: Core, now: float, window_s: float) -> list[Measurement]:

@@ -11,8 +11,8 @@ is composed of the stages of all queries that touch it:
 Queries prepared by devices that are all online move on together, so that a document changes as
 seldom as possible. A query that needs a device which is offline waits (its retained document
 does too) and holds up nobody else. A step that fails or takes too long before it settled takes
-every query that has not settled back to what it had. A newer decision starts from whatever
-serves now, settled or not.
+the queries that need it back to what they had; the others go on. A newer decision, or the same
+once more, starts from whatever serves now, settled or not.
 
 The machine knows no clock, no network and no store: it takes events with the present time in
 seconds and returns instructions, to be carried out in order.
@@ -64,10 +64,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The decision was taken back."""
+    """The decision was taken back, as far as these queries go."""
 
     decision: str
     cause: str
+    queries: tuple[str, ...]
 
 
 Instruction = Publish | Moved | Settled | Failed
@@ -82,6 +83,7 @@ class Snapshot:
         good: What each query had before, and goes back to.
         goal: What each query is to have.
         stages: Of the queries that have not settled.
+        failed: Why the decision was taken back for a query.
         documents: The last one promised to each device.
     """
 
@@ -89,6 +91,7 @@ class Snapshot:
     good: dict[str, tuple[PlannedRoute, ...]] = field(default_factory=dict)
     goal: dict[str, tuple[PlannedRoute, ...]] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     documents: dict[str, Desired] = field(default_factory=dict)
 
 
@@ -137,6 +140,15 @@ class Rollout:
         """How far a query has come; None if it does not change."""
         return self._state.stages.get(query)
 
+    def failed(self, query: str) -> str | None:
+        """Why the decision was taken back for a query; None if it was not."""
+        return self._state.failed.get(query)
+
+    @property
+    def switching(self) -> bool:
+        """Requests may be on their way on routes that are about to be removed."""
+        return any(stage is not Stage.PREPARE for stage in self._state.stages.values())
+
     def serving(self) -> dict[str, tuple[PlannedRoute, ...]]:
         """The routes that take requests now, as far as the documents say."""
         state = self._state
@@ -171,6 +183,7 @@ class Rollout:
                 _assign(state.good, query, state.goal.get(query))
         state.decision = decision
         state.goal = dict(target)
+        state.failed = {}
         state.stages = {
             query: Stage.PREPARE
             for query in sorted({*state.good, *state.goal})
@@ -195,8 +208,9 @@ class Rollout:
             # a backup): say the same again under a version it takes.
             return [self._issue(message.device, document.body, version=message.version + 1)]
         cause = self._complaint(message, document)
-        if cause and any(message.device in self._concerned(q) for q in self._state.stages):
-            return self._fail(f"{message.device}: {cause}", now)
+        struck = self._struck(message) if cause else []
+        if struck:
+            return self._fail(struck, f"{message.device}: {cause}", now)
         return self._advance(now)
 
     def on_devices(self, online: Mapping[str, str], dial: Dial, now: float) -> list[Instruction]:
@@ -215,13 +229,18 @@ class Rollout:
 
     def on_tick(self, now: float) -> list[Instruction]:
         """Time passed."""
+        late: dict[str, list[str]] = {}
         for query, stage in self._state.stages.items():
             if self._held(query):
                 self._since[query] = now
             elif stage is not Stage.DRAIN and now - self._since[query] >= self._timeout_s:
-                names = ", ".join(self.waiting_for(query)) or "a device"
-                return self._fail(f"{names}: not ready within {self._timeout_s:g} s", now)
-        return self._advance(now)
+                names = ", ".join(self.waiting_for(query))
+                if names:  # else it waits for one of the others, which will be late itself
+                    late.setdefault(names, []).append(query)
+        done: list[Instruction] = []
+        for names, queries in late.items():
+            done += self._fail(queries, f"{names}: not ready within {self._timeout_s:g} s", now)
+        return done or self._advance(now)
 
     # ---- moving on --------------------------------------------------------------------------
 
@@ -233,7 +252,8 @@ class Rollout:
             done += moved
             done += self._publish()
         decision = self._state.decision
-        if decision and not self._state.stages and (had_stages or settled):
+        over = not self._state.stages and not self._state.failed
+        if decision and over and (had_stages or settled):
             done.append(Settled(decision=decision))
         return done
 
@@ -274,15 +294,34 @@ class Rollout:
             self._since[query] = now
         return Moved(queries=tuple(queries), stage=stage)
 
-    def _fail(self, cause: str, now: float) -> list[Instruction]:
+    def _fail(self, queries: Iterable[str], cause: str, now: float) -> list[Instruction]:
         state = self._state
-        for query in state.stages:
+        struck = tuple(query for query in queries if query in state.stages)
+        if not struck:  # they moved on meanwhile
+            return []
+        for query in struck:
             _assign(state.goal, query, state.good.get(query))
-        state.stages = {}
-        self._since = {}
-        failed = Failed(decision=state.decision or "", cause=cause)
-        state.decision = None
+            del state.stages[query], self._since[query]
+            state.failed[query] = cause
+        failed = Failed(decision=state.decision or "", cause=cause, queries=struck)
         return [failed, *self._advance(now)]
+
+    def _struck(self, message: Reported) -> list[str]:
+        """The changing queries that what went wrong on a device concerns.
+
+        Those that bring an instance which the device says has failed; where it names none (a
+        refused document, a file that cannot be had), all that it has a part in.
+        """
+        device = message.device
+        broken = {key for key, found in message.instances.items() if found.state == "failed"}
+        touching = [query for query in self._state.stages if device in self._concerned(query)]
+        guilty = [
+            query
+            for query in touching
+            if broken
+            & {s.key for p in self._state.goal.get(query, ()) for s in p.instances.get(device, ())}
+        ]
+        return guilty if broken else touching
 
     # ---- what a stage looks at --------------------------------------------------------------
 

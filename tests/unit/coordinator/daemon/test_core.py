@@ -58,8 +58,9 @@ class Bench:
         self.now = 100.0
         self.store = Store(folder)
         settings = Settings(
-            store=folder, fleet=folder, settle_s=1, debounce_s=0, drain_s=0, grace_s=10
-        )
+            store=folder, fleet=folder, settle_s=1, debounce_s=0, drain_s=0, grace_s=10,
+            retry_cap_s=5,
+        )  # fmt: skip
         self.core = Core(
             settings, fleet=FLEET, store_id=self.store.id, prefix="x",
             restored=restored or restore(self.store), now=self.now,
@@ -284,7 +285,7 @@ def test_profiles_that_still_hold_are_used_when_a_query_comes_back(serving: Benc
     assert serving.kinds().count(ProbeOperators) == probes
 
 
-def test_a_failed_decision_is_not_tried_again_until_something_changes(bench: Bench) -> None:
+def test_a_failed_decision_is_tried_again_without_planning_again(bench: Bench) -> None:
     answer = bench.answer
 
     def refuse(device: str, message: Any) -> None:
@@ -303,6 +304,9 @@ def test_a_failed_decision_is_not_tried_again_until_something_changes(bench: Ben
     bench.run(10)
     assert bench.plans == 1
     assert (bench.query().state, "no such model" in bench.query().reason) == ("failed", True)
+    bench.answer = answer  # type: ignore[method-assign]
+    bench.run(6)
+    assert (bench.query().state, bench.plans) == ("serving", 1)
 
 
 def test_another_address_of_the_api_is_told_to_the_devices_that_fetch(bench: Bench) -> None:

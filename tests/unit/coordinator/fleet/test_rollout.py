@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circinus.messages import DesiredBody, Route
+from circinus.messages import DesiredBody, InstanceReport, Route
 from circinus_coordinator.fleet import Failed, Moved, Publish, Settled, Snapshot, Stage, compose
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -111,7 +111,35 @@ def test_a_preparation_that_fails_puts_the_old_documents_back_everywhere(serving
 def test_a_failed_decision_is_told_with_its_cause(serving: Bench) -> None:
     serving.decide("second", target(NEW))
     serving.report("c", "failed", error="no such model")
-    assert Failed(decision="second", cause="c: no such model") in serving.log
+    assert Failed(decision="second", cause="c: no such model", queries=("q",)) in serving.log
+
+
+def test_an_instance_that_fails_takes_back_only_the_queries_that_use_it() -> None:
+    bench = Bench()
+    bad, sound = route("q", "ac", config=1), route("r", "ab", config=2)
+    bench.decide("first", target(bad, sound))
+    broken = InstanceReport(state="failed", cause="no such model")
+    bench.report("a", "failed", instances={bad.instances["a"][0].key: broken}, error="boom")
+    bench.finish()
+    assert bench.plans("a") == {"rab2": True}
+    assert (bench.rollout.failed("q"), bench.rollout.failed("r")) == ("a: boom", None)
+
+
+def test_a_device_that_is_late_takes_back_only_the_queries_that_need_it() -> None:
+    bench = Bench()
+    bench.decide("first", target(route("q", "ac"), route("r", "ab")))
+    bench.converge("ab")
+    bench.wait(60)
+    bench.finish("ab")
+    assert bench.plans("a") == {"rab0": True}
+
+
+def test_the_same_decision_once_more_brings_back_what_had_failed(serving: Bench) -> None:
+    serving.decide("second", target(NEW))
+    serving.report("c", "failed", error="no such model")
+    serving.decide("second", target(NEW))
+    serving.finish()
+    assert serving.plans("a") == {"qac2": True}
 
 
 def test_what_was_taken_back_is_not_reported_as_settled(serving: Bench) -> None:
