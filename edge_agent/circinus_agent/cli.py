@@ -50,6 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--path", action="append", metavar="DIR", help="folder with operators (repeatable)"
     )
+    parser.add_argument(
+        "--hang-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="a batch that takes longer is a hang; its process is killed (60)",
+    )
     parser.add_argument("--slowdown", type=float, metavar="X", help="emulate a CPU X times slower")
     parser.add_argument("--cores", type=float, metavar="N", help="emulate N cores")
     parser.add_argument("--memory-mb", type=float, metavar="MB", help="emulate this much memory")
@@ -122,6 +128,7 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "path": [_absolute(folder) for folder in arguments.path] if arguments.path else None,
         "log_level": arguments.log_level,
         "data_plane.endpoint": arguments.endpoint,
+        "runtime.hang_timeout_s": arguments.hang_timeout,
         "emulate.slowdown": arguments.slowdown,
         "emulate.cores": arguments.cores,
         "emulate.memory_mb": arguments.memory_mb,

@@ -10,6 +10,7 @@ from circinus_agent.config.settings import (
     DataPlaneConfig,
     EmulatedLink,
     EmulationConfig,
+    RuntimeConfig,
 )
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "DataPlaneConfig",
     "EmulatedLink",
     "EmulationConfig",
+    "RuntimeConfig",
     "load_config",
 ]

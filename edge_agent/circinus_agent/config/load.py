@@ -16,6 +16,7 @@ from circinus_agent.config.settings import (
     DataPlaneConfig,
     EmulatedLink,
     EmulationConfig,
+    RuntimeConfig,
 )
 
 __all__ = ["load_config"]
@@ -111,6 +112,8 @@ def _agent(document: dict[str, Any]) -> AgentConfig:
         values["broker"] = _part(BrokerConfig, values["broker"], "broker")
     if "data_plane" in values:
         values["data_plane"] = _part(DataPlaneConfig, values["data_plane"], "data_plane")
+    if "runtime" in values:
+        values["runtime"] = _part(RuntimeConfig, values["runtime"], "runtime")
     if "emulate" in values:
         emulate = _table(values["emulate"], "emulate")
         if "links" in emulate:

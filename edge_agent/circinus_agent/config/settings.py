@@ -19,6 +19,7 @@ __all__ = [
     "DataPlaneConfig",
     "EmulatedLink",
     "EmulationConfig",
+    "RuntimeConfig",
 ]
 
 AUTO = "auto"
@@ -74,6 +75,21 @@ class DataPlaneConfig:
                 key="endpoint",
                 remedy='write ws://HOST:PORT, or "auto" for the listening address',
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeConfig:
+    """How operators are run.
+
+    Attributes:
+        hang_timeout_s: A batch that takes longer is taken for a hang: its process is killed and
+            started again. Emulated time counts.
+    """
+
+    hang_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        check.positive(self.hang_timeout_s, "hang_timeout_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +165,7 @@ class AgentConfig:
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         broker: Where the broker is.
         data_plane: Where this agent is reached.
+        runtime: How operators are run.
         emulate: What it pretends to be.
     """
 
@@ -161,6 +178,7 @@ class AgentConfig:
     log_level: str = "info"
     broker: BrokerConfig = field(default_factory=BrokerConfig)
     data_plane: DataPlaneConfig = field(default_factory=DataPlaneConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     emulate: EmulationConfig = field(default_factory=EmulationConfig)
 
     def __post_init__(self) -> None:

@@ -57,7 +57,6 @@ __all__ = ["Agent"]
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-MAX_HANG_S = 60.0
 
 
 class Agent:
@@ -201,6 +200,7 @@ class Agent:
             providers=software.providers or ("CPUExecutionProvider",),
             cache_dir=str(cache),
             paths=self._config.path,
+            hang_timeout_s=self._config.runtime.hang_timeout_s,
         )
 
     def _environment(
@@ -211,7 +211,7 @@ class Agent:
                 settings,
                 realtime=False,
                 start_timeout_s=min(settings.start_timeout_s, limit_s),
-                hang_timeout_s=min(MAX_HANG_S, limit_s),
+                hang_timeout_s=min(settings.hang_timeout_s, limit_s),
             )
             return Instance(spec, limited)
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from circinus.errors import InvalidInput
+from circinus_agent.capabilities import Software, read_hardware
 from circinus_agent.cli import build_parser, main, overrides
 from circinus_agent.config import AgentConfig, EmulatedLink, load_config
+from circinus_agent.daemon.agent import Agent
+from circinus_agent.state import StateFolder
 
 FULL = """
 device = "pi-1"
@@ -23,6 +26,8 @@ port = 8883
 host = "0.0.0.0"
 port = 7401
 endpoint = "ws://10.0.0.1:7401"
+[runtime]
+hang_timeout_s = 90
 [emulate]
 slowdown = 4
 cores = 2
@@ -56,6 +61,7 @@ def test_every_key_of_the_file_is_taken(file: Path) -> None:
     assert (config.device, config.device_class, config.tier) == ("pi-1", "raspberry-pi-5", "device")
     assert (config.broker.host, config.broker.port) == ("10.0.0.2", 8883)
     assert config.data_plane.endpoint == "ws://10.0.0.1:7401"
+    assert config.runtime.hang_timeout_s == 90
     assert config.emulate.slowdown == 4
     assert config.emulate.links == (EmulatedLink(peer="edge-1", rtt_ms=20, bandwidth_mbps=50),)
     assert (config.cache_quota_mb, config.log_level) == (500, "warning")
@@ -71,6 +77,13 @@ def test_flags_win_over_the_file(file: Path) -> None:
     config = load("--config", str(file), "--device", "pi-2", "--broker", "b:1", "--slowdown", "2")
     assert (config.device, config.broker.host, config.broker.port) == ("pi-2", "b", 1)
     assert config.emulate.slowdown == 2
+
+
+def test_the_hang_timeout_is_the_runtimes(tmp_path: Path) -> None:
+    config = load(*flags(tmp_path, "--hang-timeout", "7.5"))
+    agent = Agent(config, StateFolder(tmp_path))
+    settings = agent._settings(read_hardware(), Software())
+    assert settings.hang_timeout_s == 7.5
 
 
 def test_a_broker_flag_without_port_leaves_the_files_port(file: Path) -> None:
