@@ -213,7 +213,7 @@ def fits(scenario: Scenario, query: Query, plan: Mapping[str, Step]) -> bool:
     for name, step in plan.items():
         key = (step.device, pipeline.operators[name].run or name, step.config, step.batch)
         count = max(1, math.ceil(busy[key] / top - EPS))
-        if pipeline.operators[name].stateful:
+        if pipeline.operators[name].stateful or not scenario.queueing:
             count = 1
         replicated[name] = dataclasses.replace(step, replicas=count)
     sums = _Sums(scenario)
@@ -358,7 +358,7 @@ def _capacities(scenario: Scenario, sums: _Sums) -> list[str]:
     held: dict[object, float] = defaultdict(float)
     for key, (size, replicas) in sums.memory.items():
         held[key[0]] += size * replicas
-        least = max(1, math.ceil(sums.busy[key] / top - EPS))
+        least = max(1, math.ceil(sums.busy[key] / top - EPS)) if scenario.queueing else 1
         if replicas != least and key not in sums.stateful:
             wrong.append(f"{key}: {replicas} replicas, {least} are enough")
         if key in sums.stateful and (replicas != 1 or sums.busy[key] > top * (1 + EPS)):

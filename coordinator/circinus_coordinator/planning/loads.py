@@ -51,9 +51,14 @@ class Instance:
         )
 
 
-def replicas_for(busy: float, max_utilisation: float) -> int:
-    """Fewest workers that stay within `max_utilisation` when `busy` are kept busy."""
-    return max(1, math.ceil(busy / max_utilisation * (1 - SLACK)))
+def replicas_for(busy: float, scenario: Scenario) -> int:
+    """Fewest workers that stay within `max_utilisation` when `busy` are kept busy.
+
+    Replicas are there to keep waiting short. Without queueing nothing waits, and one holds all.
+    """
+    if not scenario.queueing:
+        return 1
+    return max(1, math.ceil(busy / scenario.max_utilisation * (1 - SLACK)))
 
 
 class Ledger:
@@ -98,11 +103,24 @@ class Ledger:
         """Workers of an instance at its present load."""
         if instance.stateful:
             return 1
-        return replicas_for(instance.station.busy, self.scenario.max_utilisation)
+        return replicas_for(instance.station.busy, self.scenario)
 
     def replicas_of(self, key: InstanceKey) -> int:
         """Workers of the instance `key`."""
         return self.replicas(self.instances[key[0]][key])
+
+    def fillings(self, use: Use, rate_rps: float, share: float) -> list[float]:
+        """Shares, sorted, at which the replicas that `share` of `rate_rps` needs are full."""
+        own: dict[InstanceKey, float] = {}  # erlang of the whole rate
+        for step in use.steps:
+            own[step.key] = own.get(step.key, 0.0) + step.erlang_ms / 1e3 * rate_rps
+        found = []
+        for key, busy in own.items():
+            held = self.instances.get(key[0], {}).get(key, Instance()).station.busy
+            replicas = replicas_for(held + busy * share, self.scenario)
+            if busy > 0:
+                found.append((replicas * self.scenario.max_utilisation - held) / busy)
+        return sorted(found)
 
     def devices(self) -> list[str]:
         """Devices that carry anything, sorted."""

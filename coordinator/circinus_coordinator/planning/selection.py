@@ -220,6 +220,7 @@ def _linear_limit(chosen: Selection, placed: PlacedPlan) -> float:
 def _largest(chosen: Selection, placed: PlacedPlan, fits: float, rest: float, unit: float) -> float:
     """The largest share up to `rest` that the plan still takes, given that `fits` does."""
     low, high = fits, min(rest, _linear_limit(chosen, placed))
+    rate = placed.query.rate_rps * placed.query.count
     if unit == 0 and high > low and chosen.judge(placed, high) is None:
         return high
     for _ in range(_BISECTIONS):
@@ -232,4 +233,8 @@ def _largest(chosen: Selection, placed: PlacedPlan, fits: float, rest: float, un
             low = middle
         else:
             high = middle - unit
+    for share in () if unit else chosen.ledger.fillings(placed.use, rate, low):
+        # Where another replica finds no memory, halving stops just short of the last one's fill.
+        if low < share <= high and chosen.judge(placed, share) is None:
+            low = share
     return low

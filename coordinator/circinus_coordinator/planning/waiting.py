@@ -60,9 +60,10 @@ class Base:
 
     def replicas(self, busy: FloatArray) -> FloatArray:
         """Workers at a load."""
-        if self.step.stateful:
+        scenario = self.programme.scenario
+        if self.step.stateful or not scenario.queueing:
             return np.ones(len(busy))
-        needed = np.ceil(busy / self.programme.scenario.max_utilisation * (1 - SLACK))
+        needed = np.ceil(busy / scenario.max_utilisation * (1 - SLACK))
         return np.asarray(np.maximum(1.0, needed))
 
     def memory(self, step: StepOptions, busy: FloatArray) -> FloatArray:

@@ -161,16 +161,36 @@ def test_memory_is_used_once_per_instance_whoever_shares_it(build, profile) -> N
 def test_memory_counts_per_replica(build, profile) -> None:
     # 100 ms at 20/s keep two workers busy: three at 80 % at most, 900 MB of 1000.
     fits = build(profiles=[profile("a", "small", 100, memory_mb=300, compute_s={"cores": 0.01})],
-                 query={"rate_rps": 20})  # fmt: skip
+                 query={"rate_rps": 20}, queueing=True)  # fmt: skip
     assert only(plan(fits)).plan["a"].replicas == 3
     too_large = build(
         profiles=[profile("a", "small", 100, memory_mb=400, compute_s={"cores": 0.01})],
         query={"rate_rps": 20, "splittable": False},
+        queueing=True,
     )
     decision = plan(too_large)
     assert not decision.assignments
     assert decision.rejected[0].binding == "memory of pi"
     assert decision.rejected[0].relaxation == "needs 200 MB more on pi"
+
+
+@pytest.mark.parametrize("splittable", [True, False])
+def test_without_queueing_one_replica_holds_all_load(build, profile, splittable: bool) -> None:
+    scenario = build(
+        profiles=[profile("a", "small", 200, memory_mb=900)],
+        query={"rate_rps": 8, "splittable": splittable},
+    )  # 1.6 workers busy, all of the two cores that may be planned
+    found = only(plan(scenario))
+    assert found.share == 1
+    assert found.plan["a"].replicas == 1
+
+
+def test_a_share_fills_the_last_replica_that_has_memory(build, profile) -> None:
+    # One worker of 900 MB, 200 ms a request, 80 % busy at most: 4/s.
+    scenario = build(
+        profiles=[profile("a", "small", 200, memory_mb=900)], query={"rate_rps": 5}, queueing=True
+    )
+    assert plan(scenario).goodput_rps == pytest.approx(4, rel=1e-9)
 
 
 def test_only_a_part_of_the_cores_may_be_planned(build, profile) -> None:
