@@ -118,7 +118,10 @@ class Output:
 class Operator:
     """Base class of every operator.
 
-    Class attributes declare what the planner and the runtime must know:
+    Class attributes declare what the runtime must know. ``stateful`` and ``tiers`` are the
+    planner's concern, and it reads them in the pipeline's document only (``stateful: true``,
+    ``tiers: [...]``); on the class they guard against a document that contradicts them
+    (`circinus.declared`):
 
     Attributes:
         version: Changes when outputs or speed may change; profiles are kept per version.

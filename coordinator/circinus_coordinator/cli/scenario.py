@@ -22,9 +22,15 @@ def scenario() -> None:
 @as_json
 def validate(file: Path, as_json: bool) -> None:
     """Check the scenario FILE; exits with 2 and one line where it is wrong."""
+    from circinus.declared import check_declared
+    from circinus.errors import InvalidInput
     from circinus.scenario import load_scenario
 
     found = load_scenario(file)
+    try:
+        check_declared(found.pipelines, [file.parent])
+    except InvalidInput as error:
+        raise error.within(file=str(file)) from None
     counts = {
         "tiers": len(found.tiers),
         "device_classes": len(found.device_classes),

@@ -24,12 +24,18 @@ def submit(file: Path, dry_run: bool, api: str, as_json: bool) -> None:
     Relative folders in it, data sets and inputs, are packed and sent along; an absolute path
     means a folder on the device.
     """
+    from circinus.declared import check_declared
+    from circinus.errors import InvalidInput
     from circinus.scenario import encode_submission, load_submission
     from circinus_coordinator.api.client import Client
     from circinus_coordinator.api.packing import with_artifacts
 
     client = Client(api, timeout_s=60.0)
     submission = load_submission(file)
+    try:
+        check_declared(submission.pipelines, [file.parent])
+    except InvalidInput as error:
+        raise error.within(file=str(file)) from None
     packed = with_artifacts(submission, file.parent, client.put_artifact, name=str(file))
     query = "?dry_run=1" if dry_run else ""
     answer = client.post(f"/v1/queries{query}", encode_submission(packed))

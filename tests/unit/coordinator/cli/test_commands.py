@@ -157,6 +157,19 @@ def test_submit_sends_folders_as_artifacts(tmp_path: Path) -> None:
     assert document["queries"][0]["input"]["path"] == "sha256:" + "ab" * 32
 
 
+@pytest.mark.parametrize("command", [["submit"], ["scenario", "validate"]])
+def test_a_document_that_contradicts_its_operators_is_bad_input(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text("class Track:\n    stateful = True\n")
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "circinus: 1\npipelines: {p: {operators: {a: {run: 'mine:Track'}}, input_bytes: 1}}\n"
+    )
+    assert run([*command, str(file)]) == 2
+    assert "s.yaml: pipelines.p.operators.a.stateful" in capsys.readouterr().err
+
+
 def test_an_exported_scenario_is_written_as_it_was_sent(tmp_path: Path) -> None:
     out = tmp_path / "s.json"
     assert run(["scenario", "export", "--out", str(out)]) == 0
