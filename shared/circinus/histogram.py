@@ -17,19 +17,24 @@ _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _LOG_GAMMA = math.log(_GAMMA)
 # Everything at or below a microsecond shares a bucket.
 _SMALLEST_MS = 1e-3
+# Up to some 10**14 ms; what is beyond cannot have been counted, and would overflow a float.
+_LAST_INDEX = 2000
 
 
 class Histogram:
     """Counts of durations in milliseconds.
 
     Args:
-        counts: Bucket index to count, as `counts` of another histogram gives it.
+        counts: Bucket index to count, as `counts` of another histogram gives it. Indices that
+            no duration has are ignored: the counts may come from anywhere.
     """
 
     __slots__ = ("counts",)
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
-        self.counts: dict[int, int] = dict(counts or {})
+        self.counts: dict[int, int] = {
+            index: n for index, n in (counts or {}).items() if abs(index) <= _LAST_INDEX
+        }
 
     def add(self, value_ms: float) -> None:
         """Count one duration."""

@@ -355,7 +355,7 @@ class Coordinator:
     async def _on_message(self, topic: str, payload: bytes, _retained: bool) -> None:
         message = self._inbox.decode(topic, payload)
         if message is not None and self._loop is not None:
-            await self._loop.put(lambda now: self._running.on_message(message, now))
+            await self._loop.put(self._inbox.guarded(topic, message, self._running.on_message))
 
     def _publish(self, message: Message) -> None:
         assert self._link is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 from circinus import _checks as check
 from circinus.errors import InvalidInput
@@ -18,6 +19,7 @@ from circinus.messages import (
 )
 from circinus.topics import split_up
 from circinus_coordinator.daemon.core import Upward
+from circinus_coordinator.daemon.effects import Effects
 
 __all__ = ["Inbox"]
 
@@ -64,10 +66,31 @@ class Inbox:
             return None
         return message
 
-    def _ignored(self, device: str, leaf: str, error: InvalidInput) -> None:
+    def guarded(
+        self, topic: str, message: Upward, take: Callable[[Upward, float], Effects]
+    ) -> Callable[[float], Effects]:
+        """The event of a message that arrived; absurd figures in it must not end the loop."""
+
+        def event(now: float) -> Effects:
+            try:
+                return take(message, now)
+            except Exception as error:  # noqa: BLE001 - whatever it is, one device caused it
+                self._ignored(message.device, topic.rpartition("/")[2], error)
+                return Effects()
+
+        return event
+
+    def _ignored(self, device: str, leaf: str, error: Exception) -> None:
         place = (device, leaf)
         if place not in self.malformed and len(self.malformed) >= _MAX_COUNTED:
             return
         self.malformed[place] += 1
         if self.malformed[place] == 1:
-            log.warning("%s: a malformed %s is ignored, as are others: %s", device, leaf, error)
+            foreseen = isinstance(error, InvalidInput)
+            log.warning(
+                "%s: a malformed %s is ignored, as are others: %s",
+                device,
+                leaf,
+                error if foreseen else repr(error),
+                exc_info=None if foreseen else error,
+            )

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circinus.messages import MAX_MESSAGE_BYTES, Status, encode
+from circinus_coordinator.daemon.core import Upward
+from circinus_coordinator.daemon.effects import Effects
 from circinus_coordinator.daemon.inbox import Inbox
 
 STATUS = Status(device="d", boot_id="b", session=1, online=True)
@@ -44,6 +46,15 @@ def test_only_the_first_of_a_kind_is_logged(caplog: pytest.LogCaptureFixture) ->
         for _ in range(5):
             inbox.decode(TOPIC, b"{")
     assert len(caplog.records) == 1
+
+
+def test_what_cannot_be_taken_in_is_counted_and_the_loop_goes_on() -> None:
+    def take(message: Upward, now: float) -> Effects:
+        raise OverflowError(message, now)
+
+    inbox = Inbox()
+    assert inbox.guarded(TOPIC, STATUS, take)(1.0) == Effects()
+    assert inbox.malformed == {("d", "status"): 1}
 
 
 def test_a_cleared_retained_topic_is_no_mistake() -> None:

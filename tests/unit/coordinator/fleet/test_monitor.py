@@ -182,6 +182,11 @@ def test_plans_of_a_query_add_up() -> None:
     assert figures(monitor).completed == 8
 
 
+def test_durations_that_cannot_be_are_ignored() -> None:
+    monitor = after(completed=1, latency={**histogram(10.0), 99999: 1, -99999: 1})
+    assert figures(monitor).p95_ms == pytest.approx(10, rel=0.01)
+
+
 def test_memory_is_bounded_by_the_horizon() -> None:
     monitor = Monitor(0, horizon_s=30)
     monitor.telemetry(report(seq=1), 0)
