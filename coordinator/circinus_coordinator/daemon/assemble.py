@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from circinus.errors import InvalidInput
 from circinus.fleet import Device
 from circinus.messages import Capabilities, Peer
 from circinus.pipeline import Pipeline
@@ -37,6 +36,7 @@ __all__ = [
     "placements",
     "probe_devices",
     "sources_missing",
+    "tiers_missing",
     "why_not_plannable",
 ]
 
@@ -76,6 +76,12 @@ def fleet_devices(present: Iterable[DeviceState], fleet: Scenario) -> list[Devic
 def sources_missing(query: Query, devices: Iterable[Device]) -> list[str]:
     """Source devices of a query that are not there."""
     return sorted(set(query.source.values()) - {device.id for device in devices})
+
+
+def tiers_missing(pipeline: Pipeline, fleet: Scenario) -> list[str]:
+    """Tiers that a pipeline names and the fleet file, which may have changed, no longer has."""
+    named = {tier for spec in pipeline.operators.values() for tier in spec.tiers or ()}
+    return sorted(named - set(fleet.tiers))
 
 
 def build_scenario(
@@ -157,14 +163,15 @@ def placements(
     queries: Iterable[Query],
 ) -> dict[str, list[tuple[str, str]]]:
     """By query, the (operator, device) pairs that could be chosen once they are measured."""
-    able = [query for query in queries if not sources_missing(query, devices)]
-    try:
-        scenario = build_scenario(
-            fleet=fleet, devices=devices, pipelines=pipelines, queries=able, needed={}, measured={}
-        )
-    except InvalidInput:
-        # The fleet file no longer has a tier that a pipeline names: nothing can be placed.
-        return {}
+    able = [
+        query
+        for query in queries
+        if not sources_missing(query, devices)
+        and not tiers_missing(pipelines[query.pipeline], fleet)
+    ]
+    scenario = build_scenario(
+        fleet=fleet, devices=devices, pipelines=pipelines, queries=able, needed={}, measured={}
+    )
     return {query.id: candidate_placements(scenario, query) for query in scenario.queries}
 
 

@@ -310,6 +310,7 @@ class Core:
             for query in self.queries.values()
             if query.id in measured
             and not assemble.sources_missing(query, devices)
+            and not assemble.tiers_missing(self.pipelines[query.pipeline], self.fleet)
             and not self.profiler.missing(query.id)
         ]
 

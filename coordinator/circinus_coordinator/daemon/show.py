@@ -109,6 +109,9 @@ def _state(
 def _idle(
     core: Core, query: Query, now: float, failed: str | None
 ) -> tuple[QueryState, str | None]:
+    unknown = assemble.tiers_missing(core.pipelines[query.pipeline], core.fleet)
+    if unknown:
+        return QueryState.WAITING, f"tier {', '.join(unknown)} is not in the fleet file"
     missing = assemble.sources_missing(query, core.present_devices(now))
     if missing:
         return QueryState.WAITING, f"device {', '.join(missing)} is not there"

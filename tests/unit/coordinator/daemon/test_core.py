@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from circinus.messages import (
     Telemetry,
     decode,
 )
-from circinus.scenario import decode_scenario, decode_submission
+from circinus.scenario import Scenario, decode_scenario, decode_submission
 from circinus_coordinator.daemon import Settings, show
 from circinus_coordinator.daemon.core import Core
 from circinus_coordinator.daemon.effects import Effects
@@ -54,7 +55,9 @@ queries: [{id: q, pipeline: p, source: pi1, rate_rps: 1, slo: {latency_ms: 500, 
 class Bench:
     """A core over a real store, with devices that do at once as they are told."""
 
-    def __init__(self, folder: Path, restored: Restored | None = None) -> None:
+    def __init__(
+        self, folder: Path, restored: Restored | None = None, *, fleet: Scenario = FLEET
+    ) -> None:
         self.now = 100.0
         self.store = Store(folder)
         settings = Settings(
@@ -62,7 +65,7 @@ class Bench:
             retry_cap_s=5,
         )  # fmt: skip
         self.core = Core(
-            settings, fleet=FLEET, store_id=self.store.id, prefix="x",
+            settings, fleet=fleet, store_id=self.store.id, prefix="x",
             restored=restored or restore(self.store), now=self.now,
         )  # fmt: skip
         self.sent: list[Any] = []
@@ -239,6 +242,30 @@ def test_a_device_of_an_unknown_class_is_listed_and_not_planned(bench: Bench) ->
     bench.connect("xx1", device_class="toaster")
     view = next(v for v in show.devices(bench.core, bench.now) if v.id == "xx1")
     assert view.plannable == "device class 'toaster' is not in the fleet file"
+
+
+def test_a_query_whose_tier_left_the_fleet_file_holds_up_nobody_else(tmp_path: Path) -> None:
+    fleet = dataclasses.replace(FLEET, tiers=("device",), links=())
+    pipeline = dataclasses.replace(
+        SUBMISSION.pipelines["p"],
+        name="lost",
+        operators={
+            name: dataclasses.replace(spec, tiers=("cloud",) if name == "b" else spec.tiers)
+            for name, spec in SUBMISSION.pipelines["p"].operators.items()
+        },
+    )
+    (query,) = SUBMISSION.queries
+    restored = Restored(
+        pipelines={**SUBMISSION.pipelines, "lost": pipeline},
+        queries={"q": query, "lost": dataclasses.replace(query, id="lost", pipeline="lost")},
+    )
+    made = Bench(tmp_path, restored, fleet=fleet)
+    made.connect("pi1")
+    made.run()
+    views = {view.id: view for view in show.queries(made.core, made.now, 60)}
+    made.store.close()
+    assert views["q"].state == "serving"
+    assert views["lost"].reason == "tier cloud is not in the fleet file"
 
 
 def test_a_query_submitted_again_replaces_the_one_before(serving: Bench) -> None:
