@@ -70,6 +70,7 @@ class Ledger:
         self.instances: dict[str, dict[InstanceKey, Instance]] = {}
         self.stations: dict[Resource, Station] = {}
         self.waits: dict[object, tuple[float, float]] = {}  # known until the next change
+        self._worker: dict[Resource, InstanceKey] = {}
 
     def capacity(self, resource: Resource) -> float:
         """What may be planned of a resource."""
@@ -93,7 +94,16 @@ class Ledger:
             return math.fsum(
                 i.memory_mb * self.replicas(i) for i in self.instances.get(resource[1], {}).values()
             )
+        if resource in self._worker:  # busy with everybody's requests, not the stateful ones' only
+            key = self._worker[resource]
+            found = self.instances[key[0]].get(key)
+            return found.station.busy if found else 0.0
         return self.linear.get(resource, 0.0)
+
+    def resources(self, use: Use) -> set[Resource]:
+        """All that a plan on the ledger loads, single workers it shares with others included."""
+        single = {s.worker for s in use.steps if self.instances[s.device][s.key].stateful}
+        return {*use.linear, *((MEMORY, step.device) for step in use.steps), *single}
 
     def free(self, resource: Resource) -> float:
         """What is left of a resource, not below zero."""
@@ -141,6 +151,8 @@ class Ledger:
         found.users += 1
         found.memory_mb = max(found.memory_mb, step.memory_mb)
         found.stateful |= step.stateful
+        if step.stateful:
+            self._worker[step.worker] = step.key
         if rate_rps <= 0:
             return
         rate = rate_rps / 1e3 / step.batch

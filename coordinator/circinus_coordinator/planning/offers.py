@@ -129,8 +129,7 @@ def _choice(
     memory_prices = np.array([pricing.of.get((MEMORY, d), 0.0) for d in programme.devices])
     if memory_prices.any():
         value = value + memory * memory_prices[step.slot] / max(rate_rps, 1e-9)
-    if step.stateful:
-        allowed &= new["busy"] <= ledger.capacity((WORKER,)) * (1 + SLACK)
+    allowed &= ~base.single | (new["busy"] <= ledger.capacity((WORKER,)) * (1 + SLACK))
     value = value + tie * _moved(programme, step, pricing)
     mean, variance = step.mean, step.variance
     if programme.scenario.queueing:

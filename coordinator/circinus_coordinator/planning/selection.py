@@ -75,7 +75,7 @@ class Selection:
         query, ledger = placed.query, self.ledger
         undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
         try:
-            overloads = ledger.violations(placed.touches)
+            overloads = ledger.violations(ledger.resources(placed.use))
             if overloads:
                 return ("resource", *overloads[0])
             estimate = placed.estimate(ledger)

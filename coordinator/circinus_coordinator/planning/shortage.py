@@ -80,7 +80,7 @@ def _attempt(
     """(relative shortage, binding, reason, relaxation) of adding this plan to the loads."""
     undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
     try:
-        over = ledger.violations(placed.touches)
+        over = ledger.violations(ledger.resources(placed.use))
         if over:
             names = " and ".join(describe(resource) for resource, _ in over)
             lacking = " and ".join(_lacking(ledger, resource) for resource, _ in over)

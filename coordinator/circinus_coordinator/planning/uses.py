@@ -65,6 +65,11 @@ class StepUse:
         return self.key[0]
 
     @property
+    def worker(self) -> Resource:
+        """The one worker of its instance, which counts where somebody's operator is stateful."""
+        return (WORKER, self.device, _instance_name(self.key))
+
+    @property
     def batch(self) -> int:
         """Requests per batch."""
         return self.key[3]
@@ -104,7 +109,7 @@ class Use:
             for name, seconds in step.compute_s.items():
                 add((name, step.device), seconds)
             if step.stateful:
-                add((WORKER, step.device, _instance_name(step.key)), step.erlang_ms / 1e3)
+                add(step.worker, step.erlang_ms / 1e3)
         for a, b, size in moves:
             megabits = size * 8e-6
             add(link(a, b), megabits)

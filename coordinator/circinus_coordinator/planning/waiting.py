@@ -25,6 +25,7 @@ class Base:
         self.programme, self.step, self.ledger = programme, step, ledger
         self.exists = np.zeros(len(step.rows))
         self.held = np.zeros(len(step.rows))
+        self.single = np.full(len(step.rows), step.stateful)
         self.compute = np.zeros(step.compute.shape)
         self.sums: dict[str, FloatArray] = {name: np.zeros(len(step.rows)) for name in SUMS}
         for i, (slot, row) in enumerate(zip(step.slot, step.rows, strict=True)):
@@ -34,6 +35,7 @@ class Base:
             if found is None:
                 continue
             self.exists[i], self.held[i] = 1.0, found.memory_mb
+            self.single[i] |= found.stateful
             for name in SUMS:
                 self.sums[name][i] = getattr(found.station, name)
             for column, resource in enumerate(programme.resources):
@@ -61,10 +63,10 @@ class Base:
     def replicas(self, busy: FloatArray) -> FloatArray:
         """Workers at a load."""
         scenario = self.programme.scenario
-        if self.step.stateful or not scenario.queueing:
+        if not scenario.queueing:
             return np.ones(len(busy))
         needed = np.ceil(busy / scenario.max_utilisation * (1 - SLACK))
-        return np.asarray(np.maximum(1.0, needed))
+        return np.where(self.single, 1.0, np.maximum(1.0, needed))
 
     def memory(self, step: StepOptions, busy: FloatArray) -> FloatArray:
         """Memory of the whole instance at a load, as large as its largest user says."""

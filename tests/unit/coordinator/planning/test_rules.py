@@ -238,6 +238,22 @@ def test_a_stateful_operator_is_neither_split_nor_replicated(build, profile) -> 
     assert [a.share for a in plan(half).assignments] == [0.5, 0.5]
 
 
+def test_the_one_worker_of_a_stateful_operator_serves_whoever_shares_it(build, profile) -> None:
+    # 0.6 + 0.6 workers busy: one pipeline knows the operator as stateful, the other does not.
+    pipelines = {
+        "kept": {"operators": {"a": {"stateful": True, "tiers": ["device"]}}, "input_bytes": 1},
+        "free": {"operators": {"a": {"tiers": ["device"]}}, "input_bytes": 1},
+    }
+    queries = [
+        {"id": p, "pipeline": p, "source": "pi", "rate_rps": 6, "splittable": False}
+        for p in pipelines
+    ]
+    rows = [profile("a", "small", 100, compute_s={"cores": 0.01})]
+    decision = plan(build(pipelines=pipelines, profiles=rows, queries=queries))
+    assert decision.goodput_rps == 6
+    assert decision.rejected[0].binding == "the single a[-] worker of pi"
+
+
 def test_a_link_carries_a_part_of_its_bandwidth(build, profile) -> None:
     # 0.8 Mbit a request, 80 Mbit/s x 0.8: 80/s.
     decision = plan(build(profiles=[profile("a", "middle", 1)], query={"rate_rps": 100}))
