@@ -255,7 +255,7 @@ async def test_measured_stands_beside_promised(tmp_path: Path) -> None:
                     )
                 ] if agent is pi else [],
                 instances=[
-                    InstanceTelemetry(key=step.instance, requests=10, batches=10, service={50: 10})
+                    InstanceTelemetry(key=step.instance, requests=10, compute_s=0.3)
                     for step in route.steps
                     if step.device == agent.device
                 ],

@@ -9,10 +9,9 @@ kept in buckets of a few seconds. Definitions, for a query over a window:
 * *accuracy*: mean score of completed requests that had a label. The floor counts as met unless
   it lies above the 95 % confidence interval of that mean: a handful of unlucky samples is no
   violation.
-* *cost* of 1,000 requests: of each step, the seconds an instance was held per request (its
-  service time, shared among the requests of a batch) at the price of the device's class, plus
-  bytes sent at the links' prices, plus what operators metered. The cap counts as met up to 2 %
-  above it, which covers the histograms' error.
+* *cost* of 1,000 requests: of each step, the core seconds measured per dispatched request at
+  the price of the device's class, plus bytes sent at the links' prices, plus what operators
+  metered. The cap counts as met up to 2 % above it.
 * *goodput*: requests per second that met the latency SLO, if accuracy and cost are met for the
   query as a whole; else 0. *Attainment*: the same as a fraction of finished requests.
 """
@@ -117,12 +116,11 @@ class _InstanceBucket:
     start: float
     end: float
     requests: int = 0
-    service_ms: float = 0.0
+    compute_s: float = 0.0
 
     def add(self, now: InstanceTelemetry, before: InstanceTelemetry | None) -> None:
-        service = Histogram(now.service).since(Histogram(before.service if before else {}))
         self.requests += now.requests - (before.requests if before else 0)
-        self.service_ms += (service.mean or 0.0) * service.total
+        self.compute_s += now.compute_s - (before.compute_s if before else 0.0)
 
 
 _B = TypeVar("_B", _RouteBucket, _InstanceBucket)
@@ -244,7 +242,7 @@ class Monitor:
             requests = sum(bucket.requests for bucket in recent)
             if not requests or step.device not in scenario.device:
                 return None
-            seconds = sum(bucket.service_ms for bucket in recent) / 1e3 / requests
+            seconds = sum(bucket.compute_s for bucket in recent) / requests
             usd += part.completed * scenario.class_of(step.device).usage_cost_usd({CORES: seconds})
         for hop, size in part.bytes.items():
             start, _, end = hop.partition(">")

@@ -107,13 +107,13 @@ def test_without_labels_the_accuracy_is_unknown() -> None:
 
 
 def priced() -> Monitor:
-    """10 requests of 2 s on a and 1 s on b (two per batch), 1 MB each from a to b."""
+    """10 requests of 2 core seconds on a and 1 on b, whatever the clock says, 1 MB a to b."""
     monitor = Monitor(0)
     for device in "ab":
         monitor.telemetry(report(device, seq=1), 0)
     done = counts(submitted=10, completed=10, price_usd=0.1, network_bytes={"a>b": 1e7})
-    on_a = InstanceTelemetry(key="i", requests=10, batches=10, service=histogram(*[2000.0] * 10))
-    on_b = InstanceTelemetry(key="j", requests=10, batches=5, service=histogram(*[2000.0] * 5))
+    on_a = InstanceTelemetry(key="i", requests=10, compute_s=20.0, service=histogram(500.0))
+    on_b = InstanceTelemetry(key="j", requests=10, compute_s=10.0, service=histogram(9000.0))
     monitor.telemetry(report("a", seq=2, routes=[done], instances=[on_a]), 10)
     monitor.telemetry(report("b", seq=2, instances=[on_b]), 10)
     return monitor
