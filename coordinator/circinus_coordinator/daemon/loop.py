@@ -68,8 +68,11 @@ class EventLoop:
         self._ended = False
 
     async def put(self, event: Event) -> None:
-        """Have an event taken in; returns before it is."""
+        """Have an event taken in; returns before it is. Once the loop ended, nothing is."""
+        if self._ended:
+            return
         await self._items.put(_Item(event))
+        self._refuse_late()
 
     def put_soon(self, event: Event) -> None:
         """The same from where nothing can be awaited."""
@@ -85,6 +88,7 @@ class EventLoop:
             raise Transient(_STOPPING)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self._items.put(_Item(event, done))
+        self._refuse_late()
         await done
 
     def close(self) -> None:
@@ -108,15 +112,22 @@ class EventLoop:
                 if now - last_tick >= TICK_S:
                     last_tick = now
                     effects.add(self._tick(now))
-                await self._perform(effects)
-                for item in finished:
-                    if item.done is not None and not item.done.done():
-                        item.done.set_result(None)
+                await self._finish(finished, effects)
                 self._plan(now)
         finally:
             self._ended = True
             await self._stop_planning()
             self._refuse_waiting()
+
+    async def _finish(self, items: list[_Item], effects: Effects) -> None:
+        try:
+            await self._perform(effects)
+        except BaseException:
+            self._refuse(items)  # nobody else would answer them
+            raise
+        for item in items:
+            if item.done is not None and not item.done.done():
+                item.done.set_result(None)
 
     def _tick(self, now: float) -> Effects:
         connected, connections = self._connections()
@@ -196,8 +207,17 @@ class EventLoop:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._planning
 
+    def _refuse_late(self) -> None:
+        """The loop may have ended while there was no room in the queue."""
+        if self._ended:
+            self._refuse_waiting()
+
     def _refuse_waiting(self) -> None:
         while not self._items.empty():
-            item = self._items.get_nowait()
+            self._refuse([self._items.get_nowait()])
+
+    @staticmethod
+    def _refuse(items: list[_Item]) -> None:
+        for item in items:
             if item.done is not None and not item.done.done():
                 item.done.set_exception(Transient(_STOPPING))
