@@ -73,12 +73,16 @@ def placement_text(plan: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def config_text(plan: Mapping[str, Mapping[str, Any]]) -> str:
-    """``scale=0.66 side=320 precision=int8``: the knobs in order of the operators."""
-    return " ".join(
-        f"{knob}={str(value).lower() if isinstance(value, bool) else value}"
-        for step in plan.values()
-        for knob, value in (step.get("config") or {}).items()
+    """``decode scale=0.66, detect precision=int8 side=320``, in order of the operators."""
+    return ", ".join(
+        " ".join([name, *(f"{knob}={_knob(value)}" for knob, value in config.items())])
+        for name, step in plan.items()
+        if (config := step.get("config"))
     )
+
+
+def _knob(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def goal_text(slo: Mapping[str, Any]) -> str:

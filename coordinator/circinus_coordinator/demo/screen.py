@@ -80,8 +80,8 @@ class Screen:
 
     def serving(self, rows: Sequence[Row], seconds: float, duration_s: float | None) -> None:
         """Where things stand."""
-        of = f" of {duration_s:g}" if duration_s is not None else ", Ctrl-C ends it"
-        title = f"serving for {seconds:.0f}{of} s"
+        of = f" of {duration_s:g} s" if duration_s is not None else " s, until Ctrl-C"
+        title = f"serving for {seconds:.0f}{of}"
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)

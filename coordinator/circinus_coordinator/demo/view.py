@@ -33,7 +33,7 @@ def query_table(rows: Sequence[Row], title: str | None = None) -> Table:
             _where(row),
             _pair(row, "latency_ms", "{:.0f}"),
             _pair(row, "accuracy", "{:.2f}"),
-            _pair(row, "cost_usd_per_1000", "{:.4f}"),
+            _pair(row, "cost_usd_per_1000", "{:.6f}"),
             f"{(row.get('measured') or {}).get('goodput_rps', 0.0):.2f}" if _served(row) else "-",
             _met(row),
         )
@@ -68,8 +68,9 @@ def _plans(row: Row, joint: str) -> str:
     for assignment in row["assignments"]:
         share = assignment["share"]
         part = "" if share > 0.9995 else f"{share:.0%} "
+        config = config_text(assignment["plan"])
         parts.append(
-            f"{part}{placement_text(assignment['plan'])} ({config_text(assignment['plan'])})"
+            f"{part}{placement_text(assignment['plan'])}{f' ({config})' if config else ''}"
         )
     return joint.join(parts)
 
