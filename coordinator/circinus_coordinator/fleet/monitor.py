@@ -76,6 +76,7 @@ class Measured:
 class _RouteBucket:
     start: float
     end: float
+    changed: bool = False
     submitted: int = 0
     completed: int = 0
     within: int = 0
@@ -115,6 +116,7 @@ class _RouteBucket:
 class _InstanceBucket:
     start: float
     end: float
+    changed: bool = False
     requests: int = 0
     compute_s: float = 0.0
 
@@ -159,12 +161,18 @@ class Monitor:
         routes = {(r.query, r.plan): r for r in before.routes}
         for route in message.routes:
             name = (route.query, route.plan)
+            if name not in self._routes and route == routes.get(name):
+                continue  # of a plan that is over: devices count for as long as they are up
             bucket = _present(self._routes.setdefault(name, deque()), _RouteBucket, then, now)
+            bucket.changed |= route != routes.get(name)
             bucket.add(route, routes.get(name))
         instances = {i.key: i for i in before.instances}
         for instance in message.instances:
             place = (message.device, instance.key)
+            if place not in self._instances and instance == instances.get(instance.key):
+                continue
             held = _present(self._instances.setdefault(place, deque()), _InstanceBucket, then, now)
+            held.changed |= instance != instances.get(instance.key)
             held.add(instance, instances.get(instance.key))
         self._forget(now)
 
@@ -255,9 +263,11 @@ class Monitor:
 def _prune(table: dict[tuple[str, str], deque[_B]], since: float) -> None:
     for name in list(table):
         series = table[name]
+        if not series or series[0].end >= since:
+            continue
         while series and series[0].end < since:
             series.popleft()
-        if not series:
+        if not any(bucket.changed for bucket in series):
             del table[name]
 
 

@@ -45,6 +45,9 @@ _STORE_ID = "store-id"
 _BUSY_TIMEOUT_MS = 10_000
 # What a plan was made for is kept for the last decisions only.
 _KEPT_DECISIONS = 50
+_KEPT_EVENTS = 100_000
+# The log is shortened once for so many entries.
+_EVENTS_APART = 1000
 
 _TABLES: Mapping[type, tuple[sa.Table, str]] = {
     MetaRecord: (schema.meta, "name"),
@@ -244,6 +247,8 @@ def _put(connection: sa.Connection, record: Record) -> None:
     key = table.c[column] == row[column]
     if isinstance(record, EventRecord):
         connection.execute(sa.insert(table).values(**row))
+        if record.seq % _EVENTS_APART == 0:
+            connection.execute(sa.delete(table).where(table.c.seq <= record.seq - _KEPT_EVENTS))
         return
     # Update, else insert: the same on every database, and there is one writer.
     if connection.execute(sa.update(table).where(key).values(**row)).rowcount == 0:

@@ -187,6 +187,22 @@ def test_durations_that_cannot_be_are_ignored() -> None:
     assert figures(monitor).p95_ms == pytest.approx(10, rel=0.01)
 
 
+def test_a_plan_that_is_over_is_forgotten_though_its_device_goes_on_telling() -> None:
+    monitor = Monitor(0, horizon_s=30)
+    monitor.telemetry(report(seq=1), 0)
+    over = InstanceTelemetry(key="i", requests=5)
+    for seq in range(2, 100):
+        found = report(seq=seq, routes=[counts(completed=5)], instances=[over])
+        monitor.telemetry(found, float(seq))
+    assert (monitor.plans("q"), monitor._instances) == ([], {})
+
+
+def test_time_without_requests_lowers_the_rate() -> None:
+    monitor = after(completed=40)
+    monitor.telemetry(report(seq=3, routes=[counts(completed=40)]), 20)
+    assert figures(monitor, now=20).goodput_rps == 2
+
+
 def test_memory_is_bounded_by_the_horizon() -> None:
     monitor = Monitor(0, horizon_s=30)
     monitor.telemetry(report(seq=1), 0)

@@ -30,8 +30,8 @@ from circinus_coordinator.store import (
     QueryRecord,
     Record,
     Store,
+    schema,
 )
-from circinus_coordinator.store import schema
 
 
 @pytest.fixture
@@ -208,6 +208,12 @@ def test_the_log_is_read_from_a_position_on(store: Store) -> None:
     for seq in (1, 2, 3):
         store.write([EventRecord(seq=seq, time_s=0, kind="k", subject="s", text="t")])
     assert [e.seq for e in store.events(after=1, limit=1)] == [2]
+
+
+def test_the_log_keeps_its_last_entries(store: Store) -> None:
+    for seq in (1_000, 1_001, 101_000):
+        store.write([EventRecord(seq=seq, time_s=0, kind="k", subject="s", text="t")])
+    assert [e.seq for e in store.events()] == [1_001, 101_000]
 
 
 def _fields(record: ProfileRecord) -> dict[str, object]:
