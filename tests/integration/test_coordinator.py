@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -40,6 +39,14 @@ async def settled(coordinator: Coordinator) -> None:
         lambda: coordinator.plans() and all(p.phase == "serving" for p in coordinator.plans()),
         "the rollout is over",
     )
+
+
+def looked(coordinator: Coordinator) -> bool:
+    """All changes so far were looked at, and planned if they had to be."""
+    core, loop = coordinator._core, coordinator._loop
+    assert core is not None
+    assert loop is not None
+    return core._dirty_since is None and loop._planning is None
 
 
 async def online(coordinator: Coordinator, number: int = 2) -> None:
@@ -142,7 +149,7 @@ async def test_a_restart_resumes_without_probes_plans_or_documents(tmp_path: Pat
             await online(coordinator)
             assert state(coordinator, "gate") is QueryState.SERVING
             await until(lambda: len(pi.desired) > seen, "the document is said again")
-            await asyncio.sleep(1.0)  # a re-planning would be due after 0.3 s
+            await until(lambda: looked(coordinator), "what there is was held against the last plan")
             assert len(pi.probes) + len(box.probes) == probes
             assert {d.version for d in pi.desired[seen:]} == {versions}
             assert coordinator.scenario_document() == before
