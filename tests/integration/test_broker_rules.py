@@ -140,6 +140,24 @@ async def test_silent_client_is_given_up(broker: RunningBroker, connect: Any) ->
     writer.close()
 
 
+async def test_messages_before_a_disconnect_are_delivered(
+    broker: RunningBroker, connect: Any
+) -> None:
+    watcher = await connect(broker.address)
+    await watcher.subscribe("n", qos=1)
+    reader, writer = await asyncio.open_connection(broker.host, broker.port)
+    body = b"\x00\x04MQTT\x04\x02\x00\x00\x00\x03abc"
+    writer.write(bytes([0x10, len(body)]) + body)
+    assert await asyncio.wait_for(reader.readexactly(4), DEADLINE_S) == b"\x20\x02\x00\x00"
+    for i in range(20):
+        writer.write(b"\x32\x06\x00\x01n" + bytes([0, i + 1, i]))
+    writer.write(b"\xe0\x00")
+    messages = aiter(watcher.messages)
+    for i in range(20):
+        assert (await asyncio.wait_for(anext(messages), DEADLINE_S)).payload == bytes([i])
+    writer.close()
+
+
 async def test_client_that_returns_to_its_subscriptions_survives_those_of_others(
     embedded: RunningBroker, connect: Any
 ) -> None:

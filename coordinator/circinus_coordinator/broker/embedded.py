@@ -1,6 +1,6 @@
 """amqtt in this process: for development, on loopback, MQTT 3.1.1 only.
 
-amqtt 0.12.1 needs help in six places, each marked below. It is pinned to that version.
+amqtt 0.12.1 needs help in seven places, each marked below. It is pinned to that version.
 """
 
 from __future__ import annotations
@@ -162,15 +162,24 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no annotations 
 
         handler.handle_read_timeout = on_silence
 
-    # ---- 5. a will is a message like any other --------------------------------------------------
+    # ---- 5. what was acknowledged is delivered --------------------------------------------------
 
     async def _handle_disconnect(self, client_session: Any, handler: Any, waiter: Any) -> None:
+        # It leaves behind what it has acknowledged and not passed on yet: a client that publishes
+        # and disconnects would lose its last messages.
+        queue = client_session.delivered_message_queue
+        while not queue.empty():
+            message = asyncio.get_running_loop().create_future()
+            message.set_result(queue.get_nowait())
+            if not await self._handle_message_delivery(client_session, handler, message):
+                break
+        # 6. The topic rule is not asked about wills.
         topic = client_session.will_topic
         if topic and not may(client_session.username, Access.WRITE, topic):
             client_session.will_flag = False
         await super()._handle_disconnect(client_session, handler, waiter)
 
-    # ---- 6. MQTT 5 is refused, not misread ------------------------------------------------------
+    # ---- 7. MQTT 5 is refused, not misread ------------------------------------------------------
 
     async def stream_connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
