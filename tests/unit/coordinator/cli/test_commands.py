@@ -86,7 +86,10 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
     [
         (["devices", "ls"], ["cam-1", "online", "emulated"]),
         (["queries", "ls"], ["gate", "p95 <= 200 ms", "123", "110", "99.0%"]),
-        (["plans", "ls"], ["cam-1 decode > cloud-1 detect..match", "decode scale=0.5, detect side=320"]),
+        (
+            ["plans", "ls"],
+            ["cam-1 decode > cloud-1 detect..match", "decode scale=0.5, detect side=320"],
+        ),
         (["watch", "--once"], ["gate", "123 → 110", "1.50 good/s"]),
         (["explain", "gate"], ["binding: latency"]),
         (["devices", "show", "cam-1"], ["device_class: pi"]),
