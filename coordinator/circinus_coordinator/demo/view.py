@@ -52,7 +52,7 @@ def query_lines(rows: Sequence[Row]) -> list[str]:
             f"{row['id']}: {goal_text(row['query'].get('slo') or {})} | {_plans(row, ' + ')} | "
             f"p95 {_pair(row, 'latency_ms', '{:.0f}')} ms | "
             f"accuracy {_pair(row, 'accuracy', '{:.2f}')} | "
-            f"{_pair(row, 'cost_usd_per_1000', '{:.4f}')} $/1000 | "
+            f"{_pair(row, 'cost_usd_per_1000', '{:.6f}')} $/1000 | "
             f"{(row.get('measured') or {}).get('goodput_rps', 0.0):.2f} good/s | met {_met(row)}"
         )
     return lines
