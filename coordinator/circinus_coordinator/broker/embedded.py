@@ -122,13 +122,15 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no annotations 
         await self._evict(client_id)
         ended = asyncio.Event()
         self._active[client_id] = (handler, ended)
+        delivering = asyncio.create_task(self._deliver(client_session, handler))
+        # Its loop takes messages one by one between other events, and ends before it has taken the
+        # last; it gets none, and `_deliver` gets them all.
+        handler.mqtt_deliver_next_message = asyncio.Event().wait
         try:
             await super()._client_message_loop(client_session, handler)
         finally:
-            if client_session.transitions.state == "connected":
-                # It leaves its loop over an invalid topic without closing the connection.
-                await self._stop_handler(handler)
-                client_session.transitions.disconnect()
+            delivering.cancel()
+            await asyncio.gather(delivering, return_exceptions=True)
             ended.set()
             if self._active.get(client_id, (None, None))[0] is handler:
                 del self._active[client_id]
@@ -164,15 +166,26 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt has no annotations 
 
     # ---- 5. what was acknowledged is delivered --------------------------------------------------
 
-    async def _handle_disconnect(self, client_session: Any, handler: Any, waiter: Any) -> None:
-        # It leaves behind what it has acknowledged and not passed on yet: a client that publishes
-        # and disconnects would lose its last messages.
+    async def _deliver(self, client_session: Any, handler: Any) -> None:
         queue = client_session.delivered_message_queue
-        while not queue.empty():
+        valid = True
+        while True:
             message = asyncio.get_running_loop().create_future()
-            message.set_result(queue.get_nowait())
-            if not await self._handle_message_delivery(client_session, handler, message):
-                break
+            message.set_result(await queue.get())
+            try:
+                if valid and not await self._handle_message_delivery(
+                    client_session, handler, message
+                ):
+                    # An invalid topic ends the connection.
+                    valid = False
+                    await handler.handle_connection_closed()
+            finally:
+                queue.task_done()
+
+    async def _handle_disconnect(self, client_session: Any, handler: Any, waiter: Any) -> None:
+        # A client that publishes and disconnects would lose its last messages.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(client_session.delivered_message_queue.join(), STOP_S)
         # 6. The topic rule is not asked about wills.
         topic = client_session.will_topic
         if topic and not may(client_session.username, Access.WRITE, topic):
