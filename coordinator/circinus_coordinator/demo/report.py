@@ -72,17 +72,22 @@ def placement_text(plan: Mapping[str, Mapping[str, Any]]) -> str:
     return parts[0].split()[0] if len(parts) == 1 else " > ".join(parts)
 
 
-def config_text(plan: Mapping[str, Mapping[str, Any]]) -> str:
-    """``decode scale=0.66, detect precision=int8 side=320``, in order of the operators."""
+def config_text(plan: Mapping[str, Mapping[str, Any]], *, names: bool = True) -> str:
+    """``decode scale=0.66, detect precision=int8 side=320``, in order of the operators.
+
+    Args:
+        plan: Steps by operator.
+        names: Name the knobs; without, ``decode 0.66, detect int8 320``.
+    """
     return ", ".join(
-        " ".join([name, *(f"{knob}={_knob(value)}" for knob, value in config.items())])
+        " ".join([name, *(f"{knob}={_knob(v)}" if names else _knob(v) for knob, v in knobs)])
         for name, step in plan.items()
-        if (config := step.get("config"))
+        if (knobs := sorted((step.get("config") or {}).items()))
     )
 
 
 def _knob(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def goal_text(slo: Mapping[str, Any]) -> str:

@@ -81,7 +81,7 @@ class Screen:
     def serving(self, rows: Sequence[Row], seconds: float, duration_s: float | None) -> None:
         """Where things stand."""
         of = f" of {duration_s:g} s" if duration_s is not None else " s, until Ctrl-C"
-        title = f"serving for {seconds:.0f}{of}"
+        title = f"serving for {seconds:.0f}{of}: promised, → measured"
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
@@ -95,7 +95,7 @@ class Screen:
         """What came of it."""
         self.close()
         if self._console.is_terminal:
-            self._console.print(query_table(rows, "result"))
+            self._console.print(query_table(rows, "result: promised, → measured"))
         else:
             self._print("result")
             self.lines([f"  {line}" for line in query_lines(rows)])

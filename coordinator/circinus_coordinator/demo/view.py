@@ -16,24 +16,24 @@ Row = Mapping[str, Any]
 
 
 def query_table(rows: Sequence[Row], title: str | None = None) -> Table:
-    """One row for each query: where, how, promised and measured."""
+    """One row for each query: where, how, and promised → measured, one above the other."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     for name in ("query", "objectives", "placement and config"):
-        table.add_column(name, overflow="fold", ratio=3 if "placement" in name else None)
+        table.add_column(name, overflow="fold")
     for name in ("p95 ms", "accuracy", "$/1000", "good/s", "met"):
-        table.add_column(f"{name}\nprom → meas" if name[0] in "pa$" else name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             Text(row["id"], style="bold"),
             goal_text(row["query"].get("slo") or {}).replace(", ", "\n"),
             _where(row),
-            _pair(row, "latency_ms", "{:.0f}"),
-            _pair(row, "accuracy", "{:.2f}"),
-            _pair(row, "cost_usd_per_1000", "{:.6f}"),
+            _pair(row, "latency_ms", "{:.0f}", "\n→ "),
+            _pair(row, "accuracy", "{:.2f}", "\n→ "),
+            _pair(row, "cost_usd_per_1000", "{:.6f}", "\n→ "),
             f"{(row.get('measured') or {}).get('goodput_rps', 0.0):.2f}" if _served(row) else "-",
             _met(row),
         )
@@ -62,16 +62,15 @@ def _served(row: Row) -> bool:
     return bool(row.get("assignments"))
 
 
-def _plans(row: Row, joint: str) -> str:
+def _plans(row: Row, joint: str, *, names: bool = True) -> str:
     """Each plan with its share, where that is not all of the traffic."""
     parts = []
     for assignment in row["assignments"]:
         share = assignment["share"]
-        part = "" if share > 0.9995 else f"{share:.0%} "
-        config = config_text(assignment["plan"])
-        parts.append(
-            f"{part}{placement_text(assignment['plan'])}{f' ({config})' if config else ''}"
-        )
+        place = placement_text(assignment["plan"])
+        if config := config_text(assignment["plan"], names=names):
+            place += f" ({config})" if names else f"\n{config}"
+        parts.append(place if share > 0.9995 else f"{share:.0%} {place}")
     return joint.join(parts)
 
 
@@ -79,7 +78,7 @@ def _where(row: Row) -> Any:
     from rich.text import Text
 
     if _served(row):
-        text = _plans(row, "\n")
+        text = _plans(row, "\n", names=False)
         if row["share"] < 0.9995 and row.get("reason"):
             text += f"\n{row['share']:.0%} admitted: {row['reason']}"
         return Text(text)
@@ -88,12 +87,12 @@ def _where(row: Row) -> Any:
     return Text(f"{row['state']}{why}", style=style)
 
 
-def _pair(row: Row, key: str, form: str) -> str:
+def _pair(row: Row, key: str, form: str, joint: str = " → ") -> str:
     """Promised and measured."""
     if not _served(row):
         return "-"
     values = [(row.get(side) or {}).get(key) for side in ("promised", "measured")]
-    return " → ".join("-" if v is None else form.format(v) for v in values)
+    return joint.join("-" if v is None else form.format(v) for v in values)
 
 
 def _met(row: Row) -> str:

@@ -70,7 +70,7 @@ def test_a_placement_groups_neighbours_on_one_device() -> None:
 
 
 def test_a_config_names_knobs_in_order_of_the_operators() -> None:
-    assert config_text(FIRST) == "a side=1, c deep=true"
+    assert config_text(FIRST) == "a side=1, c deep=on"
 
 
 def test_lines_give_the_reason_of_what_is_not_served() -> None:
