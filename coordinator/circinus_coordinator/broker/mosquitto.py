@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from circinus.errors import CircinusError
@@ -74,8 +74,7 @@ class MosquittoChild:
         program: The executable.
         host: To listen on.
         port: To listen on, the same after each restart.
-        folder: Holds the configuration; readable to `user`.
-        user: To run as, where this process is root; empty for no change.
+        data_dir: For the configuration.
         max_payload_bytes: Larger messages are not taken.
     """
 
@@ -85,26 +84,19 @@ class MosquittoChild:
         *,
         host: str,
         port: int,
-        folder: Path,
-        user: str,
+        data_dir: Path,
         max_payload_bytes: int,
     ) -> None:
         self.restarts = 0
         self._program = program
         self._host = host
         self.port = port
-        self._user = user
-        self._config = folder / "mosquitto.conf"
+        self._data_dir = data_dir
+        self._max_payload_bytes = max_payload_bytes
         self._process: asyncio.subprocess.Process | None = None
         self._logger: asyncio.Task[None] | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._last_words: collections.deque[str] = collections.deque(maxlen=5)
-        acl_file = folder / "acl"
-        _write(acl_file, mosquitto_acl(), user)
-        text = configuration(
-            host=host, port=port, max_payload_bytes=max_payload_bytes, acl_file=acl_file
-        )
-        _write(self._config, text, user)
 
     @property
     def pid(self) -> int | None:
@@ -146,31 +138,47 @@ class MosquittoChild:
 
     async def _spawn(self) -> None:
         self._last_words.clear()
-        self._process = await asyncio.create_subprocess_exec(
+        with own_folder(self._data_dir) as (folder, user):
+            self._process = await self._execute(self._configure(folder, user), user)
+            self._logger = asyncio.create_task(self._log(self._process), name="broker-log")
+            try:
+                await asyncio.wait_for(self._listening(self._process), READY_S)
+            except asyncio.TimeoutError:
+                await self._end()
+                raise BrokerFailed(f"it does not listen on {self._host}:{self.port}") from None
+            except BaseException:
+                await self._end()
+                raise
+
+    def _configure(self, folder: Path, user: str) -> Path:
+        acl_file, config = folder / "acl", folder / "mosquitto.conf"
+        _write(acl_file, mosquitto_acl(), user)
+        text = configuration(
+            host=self._host,
+            port=self.port,
+            max_payload_bytes=self._max_payload_bytes,
+            acl_file=acl_file,
+        )
+        _write(config, text, user)
+        return config
+
+    async def _execute(self, config: Path, user: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
             "-S",
             str(Path(__file__).with_name("exec_child.py")),
             str(os.getpid()),
-            self._user,
+            user,
             str(self._program),
             "-c",
-            str(self._config),
+            str(config),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             # Ctrl-C is for the coordinator, which ends the broker last.
             start_new_session=True,
         )
-        self._logger = asyncio.create_task(self._log(self._process), name="broker-log")
-        try:
-            await asyncio.wait_for(self._listening(self._process), READY_S)
-        except asyncio.TimeoutError:
-            await self._end()
-            raise BrokerFailed(f"it does not listen on {self._host}:{self.port}") from None
-        except BaseException:
-            await self._end()
-            raise
 
     async def _listening(self, process: asyncio.subprocess.Process) -> None:
         while process.returncode is None:
@@ -207,12 +215,13 @@ class MosquittoChild:
             self._logger = None
 
 
-@contextlib.asynccontextmanager
-async def own_folder(data_dir: Path) -> AsyncIterator[tuple[Path, str]]:
-    """A folder for the child's files, and the user to run it as.
+@contextlib.contextmanager
+def own_folder(data_dir: Path) -> Iterator[tuple[Path, str]]:
+    """A folder for the child's files while it starts, and the user to run it as; empty: this one.
 
     Started by root, the child runs as somebody else, who cannot reach a folder below ``/root``:
-    then the files stand in a temporary folder of that user.
+    then the files stand in a temporary folder of that user. They are gone once it has read them,
+    since a killed coordinator could not clean up.
     """
     if os.geteuid() != 0:
         folder = data_dir / "broker"
@@ -221,7 +230,8 @@ async def own_folder(data_dir: Path) -> AsyncIterator[tuple[Path, str]]:
         return
     user = _unprivileged_user()
     with tempfile.TemporaryDirectory(prefix="circinus-broker-") as name:
-        shutil.chown(name, user, pwd.getpwnam(user).pw_gid)
+        if user:
+            shutil.chown(name, user, pwd.getpwnam(user).pw_gid)
         yield Path(name), user
 
 

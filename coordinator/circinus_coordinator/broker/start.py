@@ -12,12 +12,7 @@ from pathlib import Path
 
 from circinus.errors import InvalidInput
 from circinus.mqtt import BrokerAddress, Protocol
-from circinus_coordinator.broker.mosquitto import (
-    BrokerFailed,
-    MosquittoChild,
-    find_mosquitto,
-    own_folder,
-)
+from circinus_coordinator.broker.mosquitto import BrokerFailed, MosquittoChild, find_mosquitto
 from circinus_coordinator.broker.ports import check_free, choose_free
 
 __all__ = ["BrokerFailed", "BrokerKind", "RunningBroker", "find_mosquitto", "start_broker"]
@@ -120,8 +115,7 @@ async def start_broker(
         if program is None:
             yield await _embedded(stack, host, port)
         else:
-            folder, user = await stack.enter_async_context(own_folder(data_dir))
-            child = await _child(program, host, port, folder, user, max_payload_bytes)
+            child = await _child(program, host, port, data_dir, max_payload_bytes)
             stack.push_async_callback(child.stop)
             yield RunningBroker(
                 kind=BrokerKind.MOSQUITTO,
@@ -133,7 +127,7 @@ async def start_broker(
 
 
 async def _child(
-    program: Path, host: str, port: int, folder: Path, user: str, max_payload_bytes: int
+    program: Path, host: str, port: int, data_dir: Path, max_payload_bytes: int
 ) -> MosquittoChild:
     tries = 1 if port else PORT_TRIES
     while True:
@@ -141,8 +135,7 @@ async def _child(
             program,
             host=host,
             port=port or choose_free(host),
-            folder=folder,
-            user=user,
+            data_dir=data_dir,
             max_payload_bytes=max_payload_bytes,
         )
         tries -= 1
