@@ -83,18 +83,17 @@ class Mosquitto:
 
 
 SERVE = """
-import asyncio, pathlib, sys
+import asyncio, pathlib, signal, sys
 from circinus_coordinator.broker import BrokerKind, start_broker
 
 async def main():
     kind, folder, port = BrokerKind(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
+    end = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     async with start_broker(data_dir=folder, kind=kind, port=port):
-        await asyncio.Event().wait()
+        await end.wait()
 
-try:
-    asyncio.run(main())
-except KeyboardInterrupt:
-    pass
+asyncio.run(main())
 """
 
 
@@ -115,8 +114,9 @@ class Started:
 
     async def kill(self) -> None:
         if self._process is not None:
-            # Not SIGKILL: the broker may be a child of this one.
-            self._process.send_signal(signal.SIGINT)
+            # Not SIGKILL: the broker may be a child of this one. Not SIGINT: it is ignored in
+            # whatever a shell started in the background.
+            self._process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(self._process.wait, 10)
             self._process = None
 
