@@ -10,6 +10,13 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
+
+# CI draws the same examples each time, so that a change is judged by what it changed; everywhere
+# else the examples are new at every run and go on looking for faults.
+settings.register_profile("ci", derandomize=True, print_blob=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 # Debian keeps daemons out of a user's PATH.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
