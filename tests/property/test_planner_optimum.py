@@ -115,8 +115,6 @@ def test_a_looser_objective_never_makes_the_optimum_worse(
         assert after.usd <= before.usd * (1 + 1e-5) + 1e-12
 
 
-# Known fault: the capacity branching misses the one plan that fits at seed 1892.
-@pytest.mark.xfail(strict=False, reason="capacity branching misses a plan at seed 1892")
 @pytest.mark.timeout(300)
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seeds)

@@ -2,8 +2,8 @@
 
 The programme prices each step as if it were alone. A finished plan is put on the ledger and
 judged whole. Where its own steps together overload a device or link, the search branches: any
-plan that fits must, for at least one of the steps involved, take less there, so one branch per
-step forbids what was taken. Best first by value; exact up to the branch limit.
+plan that fits must take less there in at least one of the steps involved, and the branches part
+those plans by the first such step. Best first by value; exact up to the limit of solves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from circinus.query import Query
 from circinus_coordinator.planning.catalogue import Catalogue
@@ -33,6 +34,7 @@ MOST_SOLVES = 24
 # is tightened by what was missed, at most so often.
 _TIGHTENINGS = 3
 
+Mask = npt.NDArray[np.bool_]
 Verdict = tuple[str, Resource | None, float]
 """What is wrong with a plan: kind (``resource``, ``latency``, ``other``), where, by how much."""
 
@@ -166,25 +168,37 @@ def _children(
     if resource is None:
         return []
     if resource[0] in (LINK, UPLINK):
-        return _without_edges(programme, found, branch, resource)
-    return _without_steps(programme, found, branch, resource)
+        return _otherwise(branch, _sending(programme, found, resource))
+    return _otherwise(branch, _using(programme, found, resource))
+
+
+def _otherwise(branch: _Branch, taken: dict[int, Mask]) -> list[_Branch]:
+    """Branches that together leave out just the plans whose steps are all in `taken`.
+
+    The k-th leaves step k's options out and keeps those of the steps before it, so that no plan
+    is in two of them: overlapping branches would find the same plans over and over.
+    """
+    children = []
+    for k, mask in taken.items():
+        children.append(_restrict(branch, k, ~mask))
+        branch = _restrict(branch, k, mask)
+    return children
 
 
 def _apart(programme: Programme, found: Found, branch: _Branch) -> list[_Branch]:
     """One branch per step that shares its slot with another step of the plan."""
     slots = [int(s.slot[o]) for s, o in zip(programme.steps, found.options, strict=True)]
     return [
-        _forbid(branch, k, programme.steps[k].slot == slot)
+        _restrict(branch, k, programme.steps[k].slot != slot)
         for k, slot in enumerate(slots)
         if slots.count(slot) > 1
     ]
 
 
-def _without_steps(
-    programme: Programme, found: Found, branch: _Branch, resource: Resource
-) -> list[_Branch]:
+def _using(programme: Programme, found: Found, resource: Resource) -> dict[int, Mask]:
+    """Per step on the device: its options there that take at least what was taken."""
     name, device = resource[0], resource[1]
-    children = []
+    taken = {}
     for k, (step, option) in enumerate(zip(programme.steps, found.options, strict=True)):
         if programme.devices[step.slot[option]] != device:
             continue
@@ -195,45 +209,40 @@ def _without_steps(
         else:
             use = step.compute[:, programme.resources.index(name)]
         if use[option] > 0:
-            forbidden = (step.slot == step.slot[option]) & (use >= use[option])
-            children.append(_forbid(branch, k, forbidden))
-    return children
+            taken[k] = (step.slot == step.slot[option]) & (use >= use[option])
+    return taken
 
 
-def _forbid(branch: _Branch, k: int, forbidden: np.typing.NDArray[np.bool_]) -> _Branch:
+def _restrict(branch: _Branch, k: int, mask: Mask) -> _Branch:
     choices = list(branch.choices)
-    choices[k] = dataclasses.replace(choices[k], allowed=choices[k].allowed & ~forbidden)
+    choices[k] = dataclasses.replace(choices[k], allowed=choices[k].allowed & mask)
     return dataclasses.replace(branch, choices=choices)
 
 
-def _without_edges(
-    programme: Programme, found: Found, branch: _Branch, resource: Resource
-) -> list[_Branch]:
-    """One branch per hop of the plan over the link: fewer bytes have to go there."""
-    steps, devices = programme.steps, programme.devices
-    slot = [int(s.slot[o]) for s, o in zip(steps, found.options, strict=True)]
-    size = [float(s.size[o]) for s, o in zip(steps, found.options, strict=True)]
-    source = programme.query.source
+def _sending(programme: Programme, found: Found, resource: Resource) -> dict[int, Mask]:
+    """Per end of a hop over the link: its options there that move at least what was moved."""
+    steps, devices, source = programme.steps, programme.devices, programme.query.source
     home = source[programme.pipeline.sources[0]]
-    edges: list[tuple[tuple[int | None, int | None], tuple[int, ...], str, str, float]] = []
+    slot = [int(s.slot[o]) for s, o in zip(steps, found.options, strict=True)]
+    here = [devices[at] for at in slot]
+    size = [float(s.size[o]) for s, o in zip(steps, found.options, strict=True)]
+    hops: list[tuple[str, str, int | None, int | None, float]] = []
     for k, step in enumerate(steps):
-        here = devices[slot[k]]
         if k in programme.entry:
-            edges.append(((None, k), (slot[k],), source[step.name], here, programme.entry[k][1]))
-        edges += [
-            ((need, k), (slot[need], slot[k]), devices[slot[need]], here, size[need])
-            for need in step.needs
-        ]
+            hops.append((source[step.name], here[k], None, k, programme.entry[k][1]))
+        hops += [(here[need], here[k], need, k, size[need]) for need in step.needs]
         if programme.exits is not None and programme.last_use[k] == k:
-            edges.append(((k, None), (slot[k],), here, home, size[k]))
-    children = []
-    for edge, at, a, b, moved in edges:
+            hops.append((here[k], home, k, None, size[k]))
+    taken: dict[int, Mask] = {}
+    for a, b, producer, consumer, moved in hops:
         ends = {a, b} if resource[0] == UPLINK else {tuple(sorted((a, b)))}
         wanted = resource[1] if resource[0] == UPLINK else tuple(resource[1:])
-        if a != b and moved > 0 and wanted in ends:
-            most = branch.moving.max_bytes[edge].copy()
-            most[at] = np.nextafter(moved, 0.0)
-            limited = {**branch.moving.max_bytes, edge: most}
-            moving = dataclasses.replace(branch.moving, max_bytes=limited)
-            children.append(dataclasses.replace(branch, moving=moving))
-    return children
+        if a == b or wanted not in ends or moved <= 0:
+            continue
+        for end in (producer, consumer):
+            if end is not None:
+                there = steps[end].slot == slot[end]
+                taken[end] = taken.get(end, there) & there
+        if producer is not None:
+            taken[producer] = taken[producer] & (steps[producer].size >= moved)
+    return taken
