@@ -113,6 +113,7 @@ class Decision:
         deployment: Cost per hour.
         open_devices: Devices that carry anything, sorted.
         seconds: Wall time of each phase.
+        evaluations: Plans whose latency and cost were worked out; None where nobody counted.
     """
 
     planner: str
@@ -125,6 +126,7 @@ class Decision:
     seconds: Mapping[str, float] = field(default_factory=dict)
     assignments: tuple[Assignment, ...] = ()
     rejected: tuple[Rejection, ...] = ()
+    evaluations: int | None = None
 
     @property
     def gap(self) -> float | None:
@@ -168,6 +170,7 @@ class _Decision(msgspec.Struct, forbid_unknown_fields=True):
     deployment_usd_hour: dict[str, float] = {}
     open_devices: list[str] = []
     seconds: dict[str, float] = {}
+    evaluations: int | None = None
 
 
 def encode_decision(decision: Decision) -> bytes:
@@ -195,6 +198,8 @@ def encode_decision(decision: Decision) -> bytes:
             for r in decision.rejected
         ],
     }
+    if decision.evaluations is not None:
+        document["evaluations"] = decision.evaluations
     return documents.encode(document)
 
 
@@ -244,6 +249,7 @@ def decode_decision(data: bytes, *, name: str = "decision") -> Decision:
                 )
                 for r in raw.rejected
             ),
+            evaluations=raw.evaluations,
         )
     except InvalidInput as error:
         raise error.within(file=name) from None

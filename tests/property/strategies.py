@@ -194,4 +194,5 @@ decisions = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+    evaluations=st.none() | st.integers(0, 2**53),
 )  # fmt: skip
