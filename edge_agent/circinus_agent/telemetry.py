@@ -70,7 +70,7 @@ class Telemeter:
         plane: PlaneCounters,
         *,
         health: Callable[[], Health],
-        dropped: Mapping[str, int],
+        dropped: Callable[[], Mapping[str, int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device = device
@@ -108,7 +108,7 @@ class Telemeter:
         )
 
     def _merged(self) -> dict[str, int]:
-        merged = dict(self._dropped)
+        merged = dict(self._dropped())
         for counts in (self._runtime.dropped(), self._plane.dropped()):
             for cause, count in counts.items():
                 merged[cause] = merged.get(cause, 0) + count

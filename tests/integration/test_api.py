@@ -238,6 +238,13 @@ async def test_metrics_hold_promised_and_measured_latency(api: Api) -> None:
     assert 'circinus_device_online{device="pi-1",tier="device"} 1.0' in page
 
 
+async def test_metrics_count_what_is_ignored(api: Api) -> None:
+    page = (await api.call(api.client.get_bytes, "/metrics")).decode()
+    assert 'circinus_malformed_messages_total{device="pi-1",leaf="telemetry"} 4.0' in page
+    assert 'circinus_ignored_messages_total{cause="oversized message"} 2.0' in page
+    assert 'circinus_device_dropped_total{cause="malformed command",device="pi-1"} 3.0' in page
+
+
 async def test_every_endpoint_of_the_document_is_routed(api: Api) -> None:
     document = await api.call(api.client.get, "/openapi.json")
     assert document == json.loads(json.dumps(openapi_document(ENDPOINTS)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from circinus_coordinator.daemon import Coordinator
@@ -29,6 +29,7 @@ class _Snapshot(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._devices()
         yield from self._queries()
+        yield from self._ignored()
         progress = self._coordinator.progress()
         probes = GaugeMetricFamily(
             "circinus_probe_targets", "Probe targets known to be needed.", labels=["state"]
@@ -50,6 +51,33 @@ class _Snapshot(Collector):
                 cpu.add_metric([device.id], device.cpu_percent)
         yield online
         yield cpu
+
+    def _ignored(self) -> Iterator[Metric]:
+        malformed = CounterMetricFamily(
+            "circinus_malformed_messages",
+            "MQTT payloads ignored because they were malformed, by the topic they came on.",
+            labels=["device", "leaf"],
+        )
+        for (device, leaf), count in sorted(self._coordinator.malformed().items()):
+            malformed.add_metric([device, leaf], count)
+        yield malformed
+        ignored = CounterMetricFamily(
+            "circinus_ignored_messages",
+            "MQTT messages ignored before anybody looked at them.",
+            labels=["cause"],
+        )
+        for cause, count in self._coordinator.ignored().items():
+            ignored.add_metric([cause], count)
+        yield ignored
+        dropped = CounterMetricFamily(
+            "circinus_device_dropped",
+            "Messages, frames and results an agent ignored or dropped since it started.",
+            labels=["device", "cause"],
+        )
+        for view in self._coordinator.devices():
+            for cause, count in sorted(view.dropped.items()):
+                dropped.add_metric([view.id, cause], count)
+        yield dropped
 
     def _queries(self) -> Iterator[Metric]:
         share = GaugeMetricFamily(

@@ -6,11 +6,16 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
+from circinus.messages import MAX_MESSAGE_BYTES
 from circinus.mqtt import BrokerAddress
 from circinus_coordinator.broker import COORDINATOR_USER, BrokerKind, RunningBroker, start_broker
 from circinus_coordinator.daemon.settings import BrokerSettings
 
 __all__ = ["open_broker"]
+
+# What is a little too large to be decoded shall reach who it is for, and be counted and told
+# there; much larger ones the broker turns down.
+MAX_PAYLOAD_BYTES = 2 * MAX_MESSAGE_BYTES
 
 
 async def open_broker(
@@ -36,6 +41,7 @@ async def open_broker(
             host=settings.listen,
             port=settings.port,
             external=external,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
         )
     )
     if external is not None:

@@ -278,6 +278,11 @@ class Coordinator:
         """How many MQTT payloads were ignored, by (device, kind of message)."""
         return dict(self._inbox.malformed)
 
+    def ignored(self) -> dict[str, int]:
+        """How many MQTT messages were ignored before anybody looked at them, by cause."""
+        assert self._link is not None, "not started"
+        return self._link.counters.ignored()
+
     # ---- inside -----------------------------------------------------------------------------
 
     @property

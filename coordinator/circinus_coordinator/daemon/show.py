@@ -57,6 +57,7 @@ def _device(core: Core, state: DeviceState, now: float) -> DeviceView:
         temperature_c=telemetry.temperature_c if telemetry else None,
         queued={i.key: i.queued for i in telemetry.instances} if telemetry else {},
         links=list(telemetry.links) if telemetry else [],
+        dropped=dict(telemetry.dropped) if telemetry else {},
     )
 
 

@@ -55,6 +55,7 @@ class DeviceView:
         rollout: ``converged``, ``applying``, ``failed`` ... as it last reported.
         cpu_percent: Of one core; None without telemetry.
         queued: Requests waiting per instance.
+        dropped: What its agent ignored or dropped since it started, by cause.
     """
 
     id: str
@@ -73,6 +74,7 @@ class DeviceView:
     temperature_c: float | None
     queued: dict[str, int]
     links: list[LinkMeasurement]
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

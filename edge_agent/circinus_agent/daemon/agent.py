@@ -159,7 +159,7 @@ class Agent:
             runtime,
             plane,
             health=lambda: read_health(raspberry_pi=hardware.raspberry_pi),
-            dropped=inbox.dropped,
+            dropped=lambda: {**inbox.dropped, **self._link.counters.ignored()},
         )
         tasks.spawn("reconcile", effects.run(self._config.device, self._boot_id))
         tasks.spawn("tick", _tick(effects))

@@ -101,6 +101,11 @@ class Counters:
     """Arrived faster than the handler could take them, and ignored."""
     handler_errors: int = 0
 
+    def ignored(self) -> dict[str, int]:
+        """Messages that arrived and were not looked at, by cause; without causes never met."""
+        found = {"oversized message": self.oversized, "message too many": self.overflowed}
+        return {cause: count for cause, count in found.items() if count}
+
 
 class NotDelivered(Transient):
     """A message was not acknowledged; whether it arrived is unknown unless `outcome` says so."""

@@ -42,7 +42,7 @@ def test_counters_are_read_in_the_loop_and_health_is_not() -> None:
         health_threads.add(threading.get_ident())
         return Health()
 
-    telemeter = Telemeter("d", "boot", counting, counting, health=health, dropped={})
+    telemeter = Telemeter("d", "boot", counting, counting, health=health, dropped=dict)
     asyncio.run(telemeter.measure())
     here = threading.get_ident()
     assert counting.threads == {here}

@@ -53,6 +53,7 @@ DEVICE = DeviceView(
     temperature_c=None,
     queued={},
     links=[],
+    dropped={"malformed command": 3},
 )
 PROMISED = Promised(latency_ms=80.0, accuracy=0.9, cost_usd_per_1000=0.01)
 ASSIGNMENT = AssignmentView(
@@ -106,6 +107,12 @@ class FakeCoordinator:
         if self.broken:
             raise RuntimeError("a secret bug")
         return [DEVICE]
+
+    def malformed(self) -> dict[tuple[str, str], int]:
+        return {("pi-1", "telemetry"): 4}
+
+    def ignored(self) -> dict[str, int]:
+        return {"oversized message": 2}
 
     def queries(self) -> list[QueryView]:
         served = QueryView(
