@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from circinus.errors import CircinusError
 from circinus_coordinator.api.client import Client
@@ -70,6 +72,9 @@ queries:
      input: {kind: folder, path: words}}
   - {id: fragile, pipeline: fragile, source: cam-1, rate_rps: 5, slo: {latency_ms: 30000}}
 """
+
+# An operator of these tests answers within milliseconds, also on a busy machine.
+HANG_TIMEOUT_S = 3
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,17 @@ class Fleet:
         command += ["--broker", f"127.0.0.1:{self.broker_port}", "--path", str(OPERATORS)]
         command += ["--listen", f"127.0.0.1:{self.planes[machine.id]}", "--endpoint", "auto"]
         command += ["--state", str(self.folder / machine.id)]
+        command += ["--hang-timeout", str(HANG_TIMEOUT_S)]
         self.running[machine.id] = self.children.start(machine.id, command)
+
+    def broker_process(self) -> psutil.Process | None:
+        """The Mosquitto that the coordinator runs as its child; None while there is none."""
+        coordinator = psutil.Process(self.running["coordinator"].process.pid)
+        for child in coordinator.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.name() == "mosquitto" and child.status() != psutil.STATUS_ZOMBIE:
+                    return child
+        return None
 
     def kill(self, name: str) -> None:
         """SIGKILL to one process, and only to it."""
@@ -234,6 +249,28 @@ class Fleet:
         """Requests of a query that ended so far, by the coordinator's count."""
         measured = self.query(query, window_s=600)["measured"] or {}
         return int(measured.get("finished", 0))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A figure of the coordinator's metrics page; 0 where the page does not have it."""
+        page = self.client.get_bytes("/metrics").decode()
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        return 0.0
+
+    def agreed(self, since: float) -> bool:
+        """Whether each device was heard of after `since` (monotonic) and has what it should."""
+        passed = time.monotonic() - since
+        devices = self.client.get("/v1/devices")["devices"]
+        return all(
+            device["online"]
+            and device["silent_s"] is not None
+            and device["silent_s"] < passed
+            and device["rollout"] == "converged"
+            and device["reported"]["version"] == device["desired_version"]
+            for device in devices
+        )
 
     def workers(self, device: str) -> list[psutil.Process]:
         """Descendants of an agent."""
