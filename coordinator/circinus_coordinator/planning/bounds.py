@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.offers import Choice
+from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.programme import Hops, Programme
 
-__all__ = ["Remainder", "remainder"]
+__all__ = ["Remainder", "Worth", "remainder", "remaining_value"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -54,6 +54,40 @@ def remainder(programme: Programme, choices: Sequence[Choice]) -> Remainder:
         head_usd=tuple(head_usd),
         tail_usd=tuple(tail_usd),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """Lower bounds on the priced value that remains, per operator `(m, slots)` at `m` prices."""
+
+    head: tuple[FloatArray, ...]
+    tail: tuple[FloatArray, ...]
+
+
+def remaining_value(programme: Programme, choices: Sequence[Choice], moving: Moving) -> Worth:
+    """Bounds on value, at each of `m` prices; SLOs are left out of account."""
+    count, prices = len(programme.order), len(moving.hop)
+    slots = len(programme.devices)
+    head: list[FloatArray] = [np.zeros((prices, slots))] * count
+    tail: list[FloatArray] = [np.zeros((prices, slots))] * count
+    passable = np.where(np.isfinite(programme.hops.base_ms), 0.0, np.inf)
+    later: FloatArray = np.zeros(prices)
+    for k in reversed(range(count)):
+        step, allowed = programme.steps[k], choices[k].allowed
+        size = np.minimum(_least(programme, choices, k, step.size), 1e300)
+        if not programme.is_chain:
+            tail[k] = np.repeat(later[:, None], slots, axis=1)
+        elif k + 1 < count:
+            ahead = size[None, :, None] * moving.hop + passable + head[k + 1][:, None, :]
+            tail[k] = ahead.min(axis=2)
+        elif programme.exits is not None:
+            gone = np.where(np.isfinite(programme.exits.base_ms), 0.0, np.inf)
+            tail[k] = size[None, :] * moving.exit + gone
+        least = np.full((slots, prices), np.inf)
+        np.minimum.at(least, step.slot[allowed], choices[k].value.T[allowed])
+        head[k] = least.T + tail[k]
+        later = later + least.min(axis=0)
+    return Worth(head=tuple(head), tail=tuple(tail))
 
 
 def _least(

@@ -16,8 +16,12 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(slots=True)
 class Labels:
-    """All labels of a stage. `at`, `mean`, `variance`, `size` are keyed by frontier operator."""
+    """All labels of a stage. `at`, `mean`, `variance`, `size` are keyed by frontier operator.
 
+    `of` says at which of the prices asked with a label is valued.
+    """
+
+    of: IntArray
     node: IntArray
     at: dict[int, IntArray]
     mean: dict[int, FloatArray]
@@ -33,6 +37,7 @@ class Labels:
     def take(self, index: IntArray) -> Labels:
         """The labels at `index`."""
         return Labels(
+            self.of[index],
             self.node[index],
             {k: column[index] for k, column in self.at.items()},
             {k: column[index] for k, column in self.mean.items()},
@@ -57,6 +62,6 @@ def concatenate(parts: Sequence[Labels]) -> Labels:
     keyed = {name: join(name) for name in ("at", "mean", "variance", "size")}
     flat = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("node", "done_mean", "done_variance", "usd", "value", "parent", "option")
+        for name in ("of", "node", "done_mean", "done_variance", "usd", "value", "parent", "option")
     }
     return Labels(**keyed, **flat)  # type: ignore[arg-type]

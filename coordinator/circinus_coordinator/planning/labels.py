@@ -9,11 +9,13 @@ labels with equal node and slots, one that is nowhere smaller is dropped; labels
 meet the limits by a lower bound on what remains are dropped too. Neither loses an optimum:
 every estimate is monotone in each of these numbers.
 
-Works on all labels of a stage at once, as arrays.
+Works on all labels of a stage at once, as arrays; and at many prices at once (`solve_each`),
+since a query class is asked about at the prices of each of its sources.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.bounds import Remainder, remainder
+from circinus_coordinator.planning.bounds import Remainder, remainder, remaining_value
 from circinus_coordinator.planning.label_state import Labels, concatenate
 from circinus_coordinator.planning.latency import percentile_factor
 from circinus_coordinator.planning.offers import Choice, Moving
@@ -29,7 +31,7 @@ from circinus_coordinator.planning.pareto import survivors
 from circinus_coordinator.planning.programme import Programme
 from circinus_coordinator.planning.transitions import Transitions, transitions
 
-__all__ = ["TOLERANCE", "Aim", "Found", "Limits", "solve"]
+__all__ = ["TOLERANCE", "Aim", "Found", "Limits", "solve", "solve_each"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -86,9 +88,33 @@ def solve(
         limits: SLOs; the accuracy floor is in the programme's automaton.
         aim: What to minimise; ties go to the lower cost, then the lower latency.
     """
+    alone = [dataclasses.replace(c, value=c.value[None]) for c in choices]
+    return solve_each(programme, alone, moving.stacked(), limits, aim=aim)[0]
+
+
+def solve_each(
+    programme: Programme,
+    choices: Sequence[Choice],
+    moving: Moving,
+    limits: Limits,
+    *,
+    aim: Aim = Aim.VALUE,
+    cutoff: FloatArray | None = None,
+) -> list[Found | None]:
+    """As `solve`, at `m` prices at once.
+
+    Args:
+        programme: The compiled query.
+        choices: Its options; `value` is `(m, options)`.
+        moving: Its arrays have a first axis of length `m` as well.
+        limits: SLOs, the same at all prices.
+        aim: What to minimise.
+        cutoff: `(m,)`; plans of at least this value are of no interest. None for no cutoff.
+    """
+    prices = len(choices[0].value)
     if programme.automaton.empty or not all(c.allowed.any() for c in choices):
-        return None
-    return _Search(programme, choices, moving, limits, aim).run()
+        return [None] * prices
+    return _Search(programme, choices, moving, limits, aim, cutoff).run()
 
 
 class _Search:
@@ -99,8 +125,10 @@ class _Search:
         moving: Moving,
         limits: Limits,
         aim: Aim,
+        cutoff: FloatArray | None,
     ) -> None:
         self.programme, self.choices, self.moving = programme, choices, moving
+        self.prices, self.cutoff = len(choices[0].value), cutoff
         self.limit_ms = limits.latency_ms * (1 + TOLERANCE)
         self.limit_usd = limits.usd * (1 + TOLERANCE)
         self.aim = aim
@@ -108,16 +136,18 @@ class _Search:
         self.timed = aim is Aim.LATENCY or bool(np.isfinite(self.limit_ms))
         self.slots = len(programme.devices)
         self.rest: Remainder = remainder(programme, choices)
+        self.worth = None if cutoff is None else remaining_value(programme, choices, moving)
 
-    def run(self) -> Found | None:
-        one: FloatArray = np.zeros(1)
-        nothing: IntArray = np.zeros(1, dtype=np.int64)
-        labels = Labels(nothing, {}, {}, {}, {}, one, one, one, one, nothing, nothing)
+    def run(self) -> list[Found | None]:
+        each: IntArray = np.arange(self.prices, dtype=np.int64)
+        none: FloatArray = np.zeros(self.prices)
+        nothing: IntArray = np.zeros(self.prices, dtype=np.int64)
+        labels = Labels(each, nothing, {}, {}, {}, {}, none, none, none, none, nothing, nothing)
         history: list[tuple[IntArray, IntArray]] = []
         for k in range(len(self.programme.order)):
             labels = self._step(labels, k)
             if not len(labels.node):
-                return None
+                return [None] * self.prices
             history.append((labels.parent, labels.option))
         return self._best(labels, history)
 
@@ -151,7 +181,7 @@ class _Search:
             sizes = np.full(len(slot), input_bytes)
             mean = hops.ms((slot,), sizes)
             there.usd = there.usd + sizes * hops.usd_per_byte[slot]
-            there.value = there.value + sizes * self.moving.entry[k][slot]
+            there.value = there.value + sizes * self.moving.entry[k][there.of, slot]
             self._cap(mean, (None, k), (slot,), sizes)
         for need in options.needs:
             at, size = (there.at[need], slot), there.size[need]
@@ -160,11 +190,14 @@ class _Search:
             mean = np.maximum(mean, moved)
             variance = np.maximum(variance, there.variance[need])
             there.usd = there.usd + size * self.programme.hops.usd_per_byte[at]
-            there.value = there.value + size * self.moving.hop[at]
+            there.value = there.value + size * self.moving.hop[there.of, at[0], at[1]]
             if self.programme.last_use[need] == k:
                 del there.at[need], there.mean[need], there.variance[need], there.size[need]
         ahead = mean + self.rest.head_ms[k][slot]
         keep = self._promising(ahead, variance, there.usd + self.rest.head_usd[k][slot])
+        if self.cutoff is not None and self.worth is not None:
+            value = there.value[keep] + self.worth.head[k][there.of[keep], slot[keep]]
+            keep = keep[value < self.cutoff[there.of[keep]]]
         there, mean, variance, slot = there.take(keep), mean[keep], variance[keep], slot[keep]
         keep = self._survivors(there, (mean, variance), slot)
         return there.take(keep), mean[keep], variance[keep], slot[keep]
@@ -200,10 +233,14 @@ class _Search:
         keep = self._promising(
             finish + self.rest.tail_ms[k][slot], spread, usd + self.rest.tail_usd[k][slot]
         )
+        of = labels.of[label]
+        value = labels.value[label] + choice.value[of, option]
+        if self.cutoff is not None and self.worth is not None:
+            cheap = value[keep] + self.worth.tail[k][of[keep], slot[keep]] < self.cutoff[of[keep]]
+            keep = keep[cheap]
         label, option, node, slot = label[keep], option[keep], node[keep], slot[keep]
         out = labels.take(label)
-        out.node, out.option, out.usd = node, option, usd[keep]
-        out.value = out.value + choice.value[option]
+        out.node, out.option, out.usd, out.value = node, option, usd[keep], value[keep]
         self._finish(out, k, finish[keep], spread[keep], slot)
         out = out.take(np.flatnonzero(np.isfinite(out.done_mean)).astype(np.int64))
         return out.take(self._survivors(out))
@@ -221,7 +258,7 @@ class _Search:
             finish = finish + exits.ms((slot,), size)
             self._cap(finish, (k, None), (slot,), size)
             labels.usd = labels.usd + size * exits.usd_per_byte[slot]
-            labels.value = labels.value + size * self.moving.exit[slot]
+            labels.value = labels.value + size * self.moving.exit[labels.of, slot]
         labels.done_mean = np.maximum(labels.done_mean, finish)
         labels.done_variance = np.maximum(labels.done_variance, spread)
 
@@ -238,7 +275,7 @@ class _Search:
         slot: IntArray | None = None,
     ) -> IntArray:
         """Undominated labels; `now` and `slot` are those of the operator just arrived at."""
-        group = labels.node
+        group = labels.node if self.prices == 1 else labels.node * self.prices + labels.of
         for places in [*labels.at.values(), *([slot] if slot is not None else [])]:
             group = group * self.slots + places
             if len(group) and group.max() > 2**40:
@@ -257,22 +294,30 @@ class _Search:
             return [labels.value, labels.usd]
         return [labels.value]
 
-    def _best(self, labels: Labels, history: list[tuple[IntArray, IntArray]]) -> Found | None:
+    def _best(self, labels: Labels, history: list[tuple[IntArray, IntArray]]) -> list[Found | None]:
         latency = labels.done_mean + self.factor * np.sqrt(labels.done_variance)
         keep = np.isfinite(latency) & (labels.usd <= self.limit_usd)
         if self.timed:
             keep &= latency <= self.limit_ms
+        if self.cutoff is not None:
+            keep &= labels.value < self.cutoff[labels.of]
         index = np.flatnonzero(keep)
-        if not len(index):
-            return None
         first, second = (
             (labels.value, latency) if self.aim is Aim.VALUE else (latency, labels.value)
         )
-        best = index[np.lexsort((second[index], labels.usd[index], first[index]))[0]]
+        of = labels.of[index]
+        order = np.lexsort((second[index], labels.usd[index], first[index], of))
+        index, of = index[order], of[order]
+        found: list[Found | None] = [None] * self.prices
+        for at in np.flatnonzero(np.diff(of, prepend=-1)):
+            found[of[at]] = self._found(labels, int(index[at]), history)
+        return found
+
+    def _found(self, labels: Labels, best: int, history: list[tuple[IntArray, IntArray]]) -> Found:
         options, at = [], best
         for parent, option in reversed(history):
             options.append(int(option[at]))
-            at = parent[at]
+            at = int(parent[at])
         return Found(
             options=tuple(reversed(options)),
             mean=float(labels.done_mean[best]),

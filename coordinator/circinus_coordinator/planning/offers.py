@@ -9,7 +9,7 @@ again with both (`evaluate`, `selection`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ class Choice:
         mean: Service and waiting time, ms.
         variance: ms².
         usd: Cost per request.
-        value: What taking it costs by present prices.
+        value: What taking it costs by present prices; `(m, options)` where `m` are asked about.
     """
 
     allowed: BoolArray
@@ -59,6 +59,11 @@ class Moving:
     entry: Mapping[int, FloatArray]
     exit: FloatArray
     max_bytes: dict[tuple[int | None, int | None], FloatArray] = field(default_factory=dict)
+
+    def stacked(self) -> Moving:
+        """The same with a first axis of length one: the only prices of one."""
+        entry = {k: value[None] for k, value in self.entry.items()}
+        return replace(self, hop=self.hop[None], entry=entry, exit=self.exit[None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,11 @@ def transitions(programme: Programme, choice: Choice, k: int) -> Transitions:
     # Options on one slot whose configs no node tells apart compete on numbers alone.
     symbol = programme.automaton.symbols[k][step.config[option]]
     group = step.slot[option] * (len(step.configs) + 1) + symbol
-    columns = (choice.mean, choice.variance, choice.usd, choice.value, step.size)
+    if len(choice.value) == 1:
+        worth = [choice.value[0]]
+    else:  # what uses less of everything is worth less at whatever prices
+        worth = [step.compute[:, r] for r in range(step.compute.shape[1])]
+    columns = (choice.mean, choice.variance, choice.usd, *worth, step.size)
     option = option[survivors(group, [column[option] for column in columns])]
     option = option[np.argsort(step.config[option], kind="stable")]
     per_config = np.bincount(step.config[option], minlength=len(step.configs))
