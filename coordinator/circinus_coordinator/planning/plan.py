@@ -8,6 +8,7 @@ from typing import Protocol
 from circinus.decision import Decision
 from circinus.errors import InvalidInput
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.baselines import BASELINES
 from circinus_coordinator.planning.greedy import NAME, greedy
 from circinus_coordinator.planning.stop import MaxIterations, Stop
 
@@ -35,7 +36,7 @@ class Planner(Protocol):
         ...
 
 
-PLANNERS: dict[str, Planner] = {NAME: greedy}
+PLANNERS: dict[str, Planner] = {NAME: greedy, **BASELINES}
 """Every planner by name."""
 
 

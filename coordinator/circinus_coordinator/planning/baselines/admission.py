@@ -1,0 +1,200 @@
+"""Taking queries in one after the other, with what is left at their turn.
+
+The same ledger and judge as for every planner: a plan is admitted only if it overloads nothing,
+keeps its own SLOs at the loads it brings, and breaks nobody's it shares a machine with.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus.decision import Plan
+from circinus.query import Query
+from circinus_coordinator.planning.baselines.menu import Entries
+from circinus_coordinator.planning.baselines.tables import Table
+from circinus_coordinator.planning.baselines.views import View
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.evaluate import add
+from circinus_coordinator.planning.loads import SLACK, Ledger
+from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
+from circinus_coordinator.planning.selection import splittable
+
+__all__ = ["Admission", "Course"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+# As for the planner itself (`selection`): plans one query is spread over, the least share worth a
+# plan of its own.
+_MOST_PLANS = 6
+_LEAST_SHARE = 0.01
+# Plans judged per query before it is taken not to fit, and halvings of a share that does not.
+_MOST_JUDGED = 24
+_HALVINGS = 3
+# Neighbours asked whether a newcomer hurts them, those with least slack first. What slips
+# through is found by the final evaluation of all (`report.judged`).
+_NEIGHBOURS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What a query may choose from: its class's entries, and who its slots are."""
+
+    query: Query
+    table: Table
+    view: View
+    entries: Entries
+    needs: FloatArray
+
+
+class Admission:
+    """The loads of everything admitted, and the plans."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.ledger = Ledger(catalogue.scenario)
+        self.admitted: list[tuple[PlacedPlan, float]] = []
+        self.evaluations = 0
+        self._devices = [device.id for device in catalogue.scenario.devices]
+        self._position = {device: k for k, device in enumerate(self._devices)}
+        self._free = np.array(
+            [
+                [self.ledger.capacity((resource, device)) for resource in catalogue.resources]
+                for device in self._devices
+            ],
+            dtype=np.float64,
+        ).reshape(len(self._devices), len(catalogue.resources))
+        # Per device: (slack in ms when last asked, number), plans by number.
+        self._slack: dict[str, list[tuple[float, int]]] = {}
+        self._plans: list[PlacedPlan] = []
+
+    def serve(self, course: Course) -> float:
+        """Admit as much of the query as fits; the share admitted."""
+        query, rest, plans, judged = course.query, 1.0, 0, 0
+        unit = 0.0 if splittable(self.catalogue, query) else 1.0 / query.count
+        most = query.count if unit else _MOST_PLANS
+        for index in self._open(course, unit or _LEAST_SHARE).tolist():
+            for devices, cap in self._bindings(course, index, rest):
+                share = _rounded(min(rest, cap), unit)
+                placed = self._place(course, index, devices)
+                for _ in range(_HALVINGS + 1):
+                    if share < (unit or min(rest, _LEAST_SHARE)) * (1 - 1e-6):
+                        break
+                    judged += 1
+                    if self.accepts(placed, share):
+                        self.admit(placed, share)
+                        rest, plans = rest - share, plans + 1
+                        break
+                    share = _rounded(share / 2, unit)
+                done = rest < max(unit * (1 - 1e-6), 1e-9)
+                if done or plans >= most or judged >= _MOST_JUDGED + plans:
+                    return 1.0 - rest
+        return 1.0 - rest
+
+    def accepts(self, placed: PlacedPlan, share: float) -> bool:
+        """True if the plan fits on top of what is admitted and hurts nobody."""
+        query, ledger = placed.query, self.ledger
+        self.evaluations += 1
+        undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
+        try:
+            return (
+                not ledger.violations(ledger.resources(placed.use))
+                and meets(query, placed.estimate(ledger)) is None
+                and not self._hurts(placed)
+            )
+        finally:
+            undo()
+
+    def admit(self, placed: PlacedPlan, share: float) -> None:
+        """Take the plan in."""
+        add(self.ledger, placed, share)
+        self.admitted.append((placed, share))
+        number = len(self._plans)
+        self._plans.append(placed)
+        for device in dict.fromkeys(step.device for step in placed.use.steps):
+            bisect.insort(self._slack.setdefault(device, []), (self._slack_of(placed), number))
+            self._free[self._position[device]] = [
+                self.ledger.free((resource, device)) for resource in self.catalogue.resources
+            ]
+
+    def _slack_of(self, placed: PlacedPlan) -> float:
+        limit = placed.query.slo.latency_ms
+        return math.inf if limit is None else limit - placed.latency_ms(self.ledger)
+
+    def _hurts(self, placed: PlacedPlan) -> bool:
+        """True if a neighbour with little slack would lose its SLO."""
+        if not self.ledger.scenario.queueing:
+            return False
+        for device in dict.fromkeys(step.device for step in placed.use.steps):
+            known = self._slack.get(device, [])
+            asked = known[:_NEIGHBOURS]
+            now = []
+            for _, number in asked:
+                other = self._plans[number]
+                if meets(other.query, other.estimate(self.ledger)):
+                    return True
+                now.append((self._slack_of(other), number))
+            del known[: len(asked)]
+            for pair in now:
+                bisect.insort(known, pair)
+        return False
+
+    def _open(self, course: Course, part: float) -> IntArray:
+        """Entries for which each slot has a machine that takes `part` of the query by itself."""
+        rate = course.query.rate_rps * course.query.count * part
+        most = np.stack(
+            [self._free[members].max(axis=0, initial=0.0) for members in course.view.members]
+        )
+        fits = course.needs * rate <= (most * (1 + SLACK))[None, :, :]
+        return np.flatnonzero(fits.all(axis=(1, 2))).astype(np.int64)
+
+    def _bindings(
+        self, course: Course, index: int, rest: float
+    ) -> Iterator[tuple[dict[int, str], float]]:
+        """Machines for the slots: the fullest that take all of it, then the freest.
+
+        JellyBean's greedy worker assignment takes, of the workers that manage the whole rate by
+        themselves, the cheapest; machines of a slot cost the same, and the fullest leaves most
+        room to those who come later.
+        """
+        query = course.query
+        slots = list(dict.fromkeys(course.entries.slots[index].tolist()))
+        full: dict[int, str] | None = {}
+        free: dict[int, str] = {}
+        cap = math.inf
+        for slot in slots:
+            members, need = course.view.members[slot], course.needs[index, slot]
+            rate = need * query.rate_rps * query.count
+            left = self._free[members]
+            ratio = np.min(
+                np.divide(left, rate, out=np.full(left.shape, np.inf), where=rate > 0), axis=1
+            )
+            fitting = np.flatnonzero(ratio * (1 + SLACK) >= rest)
+            if full is not None and len(fitting):
+                # Unused machines are all equally free, so the first in use comes before them.
+                tightest = fitting[np.argmin(left[fitting].sum(axis=1))]
+                full[slot] = self._devices[members[tightest]]
+            else:
+                full = None
+            freest = int(np.argmax(np.where(np.isinf(ratio), left.sum(axis=1), ratio)))
+            free[slot] = self._devices[members[freest]]
+            cap = min(cap, float(ratio[freest]))
+        if full is not None:
+            yield full, math.inf
+        if full != free:
+            yield free, cap
+
+    def _place(self, course: Course, index: int, devices: Mapping[int, str]) -> PlacedPlan:
+        names: Sequence[str] = [devices.get(slot, "") for slot in range(len(course.view.kind))]
+        plan: Plan = course.entries.plan(index, course.table, course.view, names)
+        return place(self.catalogue, course.query, plan)
+
+
+def _rounded(share: float, unit: float) -> float:
+    """`share` in whole units, rounded down; as it is without units."""
+    return share if unit == 0 else math.floor(share / unit + 1e-6) * unit
