@@ -1,0 +1,81 @@
+"""The simulator against queueing theory: within 2 %, with endless queues and no deadlines.
+
+Formulas: Kleinrock, Queueing Systems vol. 1 (1975): M/M/1 ch. 3.2, M/M/c ch. 3.5 (Erlang C), M/G/1
+(Pollaczek-Khinchin) ch. 5.6; tandem: Burke's theorem, ch. 4.
+"""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from circinus_coordinator.simulation import Report, simulate
+
+exponential = {
+    "mean": 10.0,
+    "p50": 10 * math.log(2),
+    "p95": 10 * math.log(20),
+    "p99": 10 * math.log(100),
+}
+CLOSE = 0.02
+REQUESTS = 500_000
+
+
+def played(case: tuple, rate_rps: float, seed: int = 1) -> Report:
+    return simulate(*case, seconds=REQUESTS / rate_rps, seed=seed, warmup_s=50, shedding=False)
+
+
+def mean_ms(report: Report) -> float:
+    mean = report.queries["q"].latency.mean
+    assert mean is not None
+    return mean
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6])
+def test_mm1_mean_wait_sojourn_and_p95(queue: Callable[..., tuple], load: float) -> None:
+    report = played(queue(100 * load, exponential), 100 * load)
+    assert report.instances[0].mean_wait_ms == pytest.approx(10 * load / (1 - load), rel=CLOSE)
+    assert mean_ms(report) == pytest.approx(10 / (1 - load), rel=CLOSE)
+    p95 = report.queries["q"].latency.percentile(95)
+    assert p95 == pytest.approx(10 / (1 - load) * math.log(20), rel=CLOSE)
+    assert report.instances[0].utilisation == pytest.approx(load, rel=CLOSE)
+
+
+@pytest.mark.parametrize("load", [0.3, 0.7])
+def test_md1_mean_wait(queue: Callable[..., tuple], load: float) -> None:
+    report = played(queue(100 * load, 10.0), 100 * load)
+    wait = 10 * load / (2 * (1 - load))
+    assert report.instances[0].mean_wait_ms == pytest.approx(wait, rel=CLOSE)
+
+
+@pytest.mark.parametrize(("servers", "load"), [(2, 0.5), (4, 0.7)])
+def test_mmc_mean_wait(queue: Callable[..., tuple], servers: int, load: float) -> None:
+    rate = 100 * load * servers
+    report = played(queue(rate, exponential, servers=servers), rate)
+    assert report.instances[0].mean_wait_ms == pytest.approx(_erlang_wait(servers, load), rel=CLOSE)
+
+
+def test_cores_are_servers_too(queue: Callable[..., tuple]) -> None:
+    """Many replicas on two cores wait as M/M/2 does: the batch holds a core token."""
+    report = played(queue(120, exponential, servers=9, cores=2), 120)
+    assert report.instances[0].mean_wait_ms == pytest.approx(_erlang_wait(2, 0.6), rel=CLOSE)
+    assert report.devices["d"]["cores"] == pytest.approx(0.6, rel=CLOSE)
+
+
+def test_tandem_queues_do_not_know_one_another(queue: Callable[..., tuple]) -> None:
+    slow = {k: 1.5 * v for k, v in exponential.items()}
+    report = played(queue(40, exponential, slow), 40)
+    assert mean_ms(report) == pytest.approx(10 / (1 - 0.4) + 15 / (1 - 0.6), rel=CLOSE)
+    waits = [i.mean_wait_ms for i in report.instances]
+    assert waits == [
+        pytest.approx(10 * 0.4 / 0.6, rel=CLOSE),
+        pytest.approx(15 * 0.6 / 0.4, rel=CLOSE),
+    ]
+
+
+def _erlang_wait(servers: int, load: float) -> float:
+    """Mean wait of M/M/c with 10 ms of service, by Erlang C."""
+    a = servers * load
+    top = a**servers / math.factorial(servers) / (1 - load)
+    waits = top / (sum(a**k / math.factorial(k) for k in range(servers)) + top)
+    return waits * 10 / servers / (1 - load)
