@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Say what binds a query, and what would admit it."),
     "watch": ("watch", "Follow promised and measured as they change."),
     "plan": ("plan", "Plan a scenario file."),
+    "simulate": ("simulate", "Play a decision through, request by request."),
     "scenario": ("scenario", "Check a scenario file, or export the live one."),
     "bench": ("bench", "Run the benchmarks of a checkout."),
 }
