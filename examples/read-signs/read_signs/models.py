@@ -5,14 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import onnxruntime
 
 from circinus.errors import InvalidInput
 from circinus.onnx import find_model, open_session
@@ -61,10 +57,14 @@ def quantised(
         make: Writes the int8 version of (name, source) to a path; by default
             :mod:`read_signs.quantise`, in a process of its own.
     """
+    import onnxruntime
+
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     target = cache / f"{name}-{digest}-ort{onnxruntime.__version__}-{METHOD}.onnx"
     if target.exists():
         return target
+    import tempfile  # only the first time: each process of the pipeline has to start fast
+
     cache.mkdir(parents=True, exist_ok=True)
     with target.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it even if this process is killed
@@ -78,6 +78,8 @@ def quantised(
 
 def _quantise_in_child(name: str, source: Path, target: Path) -> None:
     """Quantise where the 200 MB it takes for a moment do not stay with an operator for good."""
+    import subprocess
+
     command = [sys.executable, "-m", "read_signs.quantise", name, str(source), str(target)]
     done = subprocess.run(
         command,
