@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from circinus_coordinator.generation.reference import Path
 from circinus_coordinator.generation.slos import TEMPLATES
 from circinus_coordinator.generation.templates import PipelineTemplate
 
-__all__ = ["Demand", "build_queries", "draw_demand"]
+__all__ = ["Demand", "build_queries", "draw_demand", "settle"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -24,6 +25,12 @@ FloatArray = npt.NDArray[np.float64]
 # Quantiles of a log-normal of sigma 0.8 at 1/16, 3/16, ..., 15/16, over its mean: rates differ,
 # and stay few (the spread is assumed).
 SPREAD = (0.21, 0.36, 0.49, 0.64, 0.82, 1.08, 1.48, 2.47)
+# Of the customers who ask for what their place cannot give, so many insist (assumed); the others
+# take what can be had.
+STUBBORN = 0.1
+# Up to so many queries each source device is a pool of its own; beyond, the devices of a class
+# behind one access are a pool, among which queries spread evenly enough.
+MAX_OWN_POOLS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +44,8 @@ class Demand:
         intensity: Factor on the pipeline's typical rate.
         split: True where traffic may be split.
         other: For each device, the other one of a pair of sources (itself where alone).
-        paths: What kinds of source there are, without regard to `apart`.
-        path: For each device, its number in `paths`.
+        paths: What kinds of source there are, those apart after the others.
+        path: For each device, its number in `paths`, where its queries' sources are not apart.
         devices: Ids of end devices.
     """
 
@@ -53,24 +60,26 @@ class Demand:
     path: IntArray
     devices: tuple[str, ...]
 
-    def groups(self) -> Iterator[tuple[int, int, Path, float]]:
-        """Pipeline, template, path and the sum of rates, of queries alike in the three."""
+    def kinds(self) -> tuple[IntArray, IntArray]:
+        """For each query the number of its (pipeline, path), and the numbers that occur.
+
+        A number is pipeline x len(paths) + path.
+        """
         two = np.array([len(p.input_bytes) > 1 for p in self.pipelines])
         apart = two[self.pipeline] & (self.other[self.source] != self.source)
-        shape = (len(self.pipelines), len(TEMPLATES), len(self.paths), 2)
-        key = np.ravel_multi_index(
-            (self.pipeline, self.template, self.path[self.source], apart.astype(np.int64)), shape
-        )
+        where = self.path[self.source] + np.where(apart, len(self.paths) // 2, 0)
+        numbers = self.pipeline * len(self.paths) + where
+        return numbers, np.unique(numbers)
+
+    def rates(self) -> Iterator[tuple[int, int, float]]:
+        """Kind, template, and the sum of rates of the queries alike in both."""
+        numbers, _ = self.kinds()
         typical = np.array([p.rate_rps for p in self.pipelines])
-        sums = np.bincount(
-            key, weights=typical[self.pipeline] * self.intensity, minlength=int(np.prod(shape))
-        )
+        key = numbers * len(TEMPLATES) + self.template
+        sums = np.bincount(key, weights=typical[self.pipeline] * self.intensity)
         for found in np.unique(key).tolist():
-            p, t, where, parted = (int(i) for i in np.unravel_index(found, shape))
-            path = self.paths[where]
-            if parted:
-                path = Path(device_class=path.device_class, access=path.access, apart=True)
-            yield p, t, path, float(sums[found])
+            kind, template = divmod(found, len(TEMPLATES))
+            yield kind, template, float(sums[found])
 
 
 def draw_demand(
@@ -82,24 +91,22 @@ def draw_demand(
     splittable: float,
     arrivals: Sequence[float] | None,
 ) -> Demand:
-    """Draw `count` queries: family and customer, source, rate."""
+    """Draw `count` queries: pipeline and customer, source, rate."""
     paths: dict[Path, int] = {}
     devices: list[str] = []
     where: list[int] = []
     other: list[int] = []
     for site in sites:
-        number = paths.setdefault(
-            Path(device_class=site.device_class, access=site.access), len(paths)
-        )
         first = len(devices)
-        for i in range(len(site.devices)):
+        for i, device in enumerate(site.devices):
+            pool = device if count <= MAX_OWN_POOLS else ""
+            path = Path(device_class=site.device_class, access=site.access, pool=pool)
+            where.append(paths.setdefault(path, len(paths)))
             # Every other device has its second sensor at its neighbour.
             paired = i % 2 == 0 and i + 1 < len(site.devices)
             other.append(first + i + 1 if paired else first + i)
         devices.extend(site.devices)
-        where.extend([number] * len(site.devices))
-    levels = np.array([s * a for s in (SPREAD if arrivals is None else (1.0,))
-                       for a in (arrivals or (1.0,))])  # fmt: skip
+    levels = np.array(SPREAD if arrivals is None else tuple(arrivals))
     return Demand(
         pipelines=tuple(pipelines),
         pipeline=Dice(seed, "pipelines").indices(count, len(pipelines)),
@@ -108,10 +115,36 @@ def draw_demand(
         intensity=levels[Dice(seed, "rates").indices(count, len(levels))],
         split=Dice(seed, "splittable").uniforms(count) < splittable,
         other=np.array(other, dtype=np.int64),
-        paths=tuple(paths),
+        paths=(*paths, *(dataclasses.replace(path, apart=True) for path in paths)),
         path=np.array(where, dtype=np.int64),
         devices=tuple(devices),
     )
+
+
+def settle(demand: Demand, feasible: Mapping[int, Sequence[bool]], seed: int) -> Demand:
+    """Let customers whose SLOs nothing can meet ask for less, but for a few.
+
+    Args:
+        demand: As drawn.
+        feasible: For each kind (pipeline and path), which templates some plan meets.
+        seed: Of the scenario.
+    """
+    numbers, kinds = demand.kinds()
+    again = Dice(seed, "second thoughts")
+    insist = again.uniforms(len(numbers)) < STUBBORN
+    draws = again.uniforms(len(numbers))
+    template = demand.template.copy()
+    order = np.argsort(numbers, kind="stable")
+    edges = np.searchsorted(numbers[order], np.append(kinds, kinds[-1] + 1))
+    for kind, a, b in zip(kinds.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        possible = np.array(feasible[kind])
+        shares = np.cumsum(np.where(possible, [t.share for t in TEMPLATES], 0.0))
+        if possible.all() or not possible.any():
+            continue
+        members = order[a:b]
+        members = members[~possible[template[members]] & ~insist[members]]
+        template[members] = np.searchsorted(shares, draws[members] * shares[-1], side="right")
+    return dataclasses.replace(demand, template=template)
 
 
 def build_queries(

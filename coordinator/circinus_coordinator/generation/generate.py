@@ -7,27 +7,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from circinus.errors import InvalidInput
-from circinus.fleet import Billing, DeviceClass
+from circinus.fleet import Billing
 from circinus.pipeline import Pipeline
-from circinus.query import Slo
-from circinus.scenario import DEFAULT_MAX_UTILISATION as MAX_UTILISATION
 from circinus.scenario import Scenario
-from circinus_coordinator.generation.contention import Group, plan_uses, scale_for
-from circinus_coordinator.generation.demand import Demand, build_queries, draw_demand
+from circinus_coordinator.generation.calibrate import calibrate
+from circinus_coordinator.generation.demand import build_queries, draw_demand
 from circinus_coordinator.generation.families import FAMILIES
-from circinus_coordinator.generation.fleet import TIERS, WIFI, Fleet, build_fleet
+from circinus_coordinator.generation.fleet import TIERS, build_fleet
 from circinus_coordinator.generation.machines import MACHINES
 from circinus_coordinator.generation.profiles import operator_figures, specification
-from circinus_coordinator.generation.reference import Path, Plans, Reference, Resource
-from circinus_coordinator.generation.slos import TEMPLATES, draw_slo
-from circinus_coordinator.generation.tables import AccuracyTable, accuracy_table
+from circinus_coordinator.generation.tables import accuracy_table
 from circinus_coordinator.generation.templates import OperatorTemplate, PipelineTemplate
 
 __all__ = ["generate"]
-
-# SLOs are drawn for this end device behind Wi-Fi, the middle of the fleet; others find them
-# easier or harder, some impossible.
-USUAL_SOURCE = "raspberry-pi-5"
 
 
 def generate(  # noqa: PLR0913 (one argument per thing a user may choose)
@@ -93,10 +85,8 @@ def generate(  # noqa: PLR0913 (one argument per thing a user may choose)
         for name in dict.fromkeys(name for pipeline in used for name in pipeline.needs)
     }
     tables = {p.name: accuracy_table(p, [figures[name] for name in p.needs], seed) for p in used}
-    reference = Reference(names, fleet.classes, machines)
-    slos = _slos(demand, tables, reference, tightness)
-    scale = scale_for(
-        _groups(demand, tables, reference, slos, _pools(fleet, machines, demand)), contention
+    found = calibrate(
+        demand, fleet, machines, tables, seed=seed, tightness=tightness, contention=contention
     )
     return Scenario(
         tiers=names,
@@ -106,70 +96,9 @@ def generate(  # noqa: PLR0913 (one argument per thing a user may choose)
         pipelines={p.name: _pipeline(p, templates, names) for p in used},
         profiles=tuple(row for found in figures.values() for row in found.rows()),
         accuracy=tuple(row for table in tables.values() for row in table.rows()),
-        queries=build_queries(demand, slos, scale),
+        queries=build_queries(found.demand, found.slos, found.scale),
         queueing=queueing,
     )
-
-
-def _slos(
-    demand: Demand, tables: Mapping[str, AccuracyTable], reference: Reference, tightness: float
-) -> dict[tuple[int, int], Slo]:
-    """The SLO of every (pipeline, template): what the usual source makes of the template."""
-    usual = Path(device_class=USUAL_SOURCE, access=WIFI)
-    slos = {}
-    for p, pipeline in enumerate(demand.pipelines):
-        if pipeline.name not in tables:
-            continue
-        plans = reference.plans(pipeline, tables[pipeline.name], usual)
-        for t, template in enumerate(TEMPLATES):
-            slos[p, t] = draw_slo(template, plans, tightness)
-    return slos
-
-
-def _pools(
-    fleet: Fleet, machines: Mapping[str, DeviceClass], demand: Demand
-) -> dict[Resource, float]:
-    """What each resource offers in all, `MAX_UTILISATION` of it."""
-    inner = fleet.tiers[0]
-    counts = {kind: n for kind, n in fleet.counts.items() if kind[0] != inner}
-    pools: dict[Resource, float] = {}
-    seen = np.unique(np.concatenate([demand.source, demand.other[demand.source]]))
-    for where, count in enumerate(np.bincount(demand.path[seen], minlength=len(demand.paths))):
-        path = demand.paths[where]
-        kind = inner, path.device_class
-        counts[kind] = counts.get(kind, 0) + int(count)
-        uplink = ("uplink", path.access.name, path.device_class)
-        pools[uplink] = path.access.uplink_mbps * int(count)
-    for (tier, name), count in counts.items():
-        for what, amount in machines[name].resources.items():
-            pools[what, tier, name] = amount * count * MAX_UTILISATION
-    return pools
-
-
-def _groups(
-    demand: Demand,
-    tables: Mapping[str, AccuracyTable],
-    reference: Reference,
-    slos: Mapping[tuple[int, int], Slo],
-    pools: Mapping[Resource, float],
-) -> list[Group]:
-    groups = []
-    known: tuple[tuple[int, Path], Plans] | None = None
-    for p, t, path, rate in sorted(demand.groups(), key=lambda g: (g[0], repr(g[2]), g[1])):
-        if known is None or known[0] != (p, path):  # one at a time: all would be large
-            pipeline = demand.pipelines[p]
-            known = (p, path), reference.plans(pipeline, tables[pipeline.name], path)
-        slo, plans = slos[p, t], known[1]
-        cap = None if slo.cost_usd_per_1000 is None else slo.cost_usd_per_1000 / 1000
-        feasible = plans.feasible(slo.percentile, slo.latency_ms, slo.accuracy, cap)
-        groups.append(
-            Group(
-                rate_rps=rate,
-                weight=TEMPLATES[t].weight,
-                uses=plan_uses(plans, feasible, pools),
-            )
-        )
-    return groups
 
 
 def _pipeline(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from circinus.fleet import BYTES_PER_GB, DeviceClass
 from circinus.pipeline import Deliver
+from circinus.scenario import DEFAULT_MAX_UTILISATION as MAX_UTILISATION
 from circinus_coordinator.generation.fleet import Access, access_row, tier_links
 from circinus_coordinator.generation.profiles import K95, K99
 from circinus_coordinator.generation.tables import AccuracyTable
@@ -24,8 +25,9 @@ __all__ = ["Path", "Plans", "Reference", "Resource"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-# What a pool of like machines offers: ("cores" or "gpu", tier, class) in seconds per second,
-# ("uplink", access, class) in megabits per second.
+# What a pool of like machines offers: ("cores" or "gpu", tier, pool) in seconds per second,
+# ("memory", tier, pool) in megabytes, ("uplink", access, pool) in megabits per second. A pool is
+# named after its class, or where one device makes a pool, after the device.
 Resource = tuple[str, str, str]
 # Of an accuracy table, the first (the good ones, see `tables`) and so many more by accuracy.
 _GOOD, _SPREAD = 40, 120
@@ -39,11 +41,18 @@ class Path:
         device_class: Of the source.
         access: How it reaches the rest.
         apart: A pipeline's two sources are two devices.
+        pool: The source device where it is a pool of its own.
     """
 
     device_class: str
     access: Access
     apart: bool = False
+    pool: str = ""
+
+    @property
+    def source(self) -> str:
+        """The pool its source belongs to."""
+        return self.pool or self.device_class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +63,8 @@ class Plans:
         latency_ms: By percentile (95 and 99); `inf` where a plan is not possible.
         usd: Cost per request.
         accuracy: `(vectors,)`.
-        uses: What a request takes of each resource.
+        uses: What a request takes of each resource: seconds, megabits, and megabyte-seconds of
+            the workers it keeps busy.
     """
 
     latency_ms: Mapping[float, FloatArray]
@@ -104,6 +114,7 @@ class Reference:
         names = list(template.needs)
         for k, name in enumerate(names):
             mean, variance = tally.zeros(), tally.zeros()
+            size: FloatArray
             if name in template.input_bytes:
                 size = np.full(len(vectors), template.input_bytes[name])
                 mean = tally.move(hops, home, placements[:, k], size)
@@ -111,8 +122,8 @@ class Reference:
                 n = names.index(need)
                 size = table.operators[n].output_bytes[vectors[:, n]]
                 moved = tally.move(hops, placements[:, n], placements[:, k], size)
-                mean = np.maximum(mean, done[need][0] + moved)
-                variance = np.maximum(variance, done[need][1])
+                mean = _larger(mean, done[need][0] + moved)
+                variance = _larger(variance, done[need][1])
             own = self._step(tally, table, k, placements[:, k], vectors[:, k])
             done[name] = mean + own[0], variance + own[1]
         needed = {need for needs in template.needs.values() for need in needs}
@@ -124,7 +135,7 @@ class Reference:
             if template.deliver is Deliver.SOURCE:
                 size = table.operators[k].output_bytes[vectors[:, k]]
                 end = end + tally.move(hops, placements[:, k], home, size)
-            mean, variance = np.maximum(mean, end), np.maximum(variance, done[name][1])
+            mean, variance = _larger(mean, end), _larger(variance, done[name][1])
         deviation = np.sqrt(variance)
         return Plans(
             latency_ms={95.0: mean + K95 * deviation, 99.0: mean + K99 * deviation},
@@ -147,12 +158,17 @@ class Reference:
         amount = np.array([self._machines[name].cores for name in kinds])[at]
         dominant = np.maximum(cores / amount[:, None], gpu)  # every accelerator here counts 1
         tally.usd += rate[:, None] * dominant + op.price_usd[configs]
+        # Workers multiply with the load, and each holds its memory.
+        busy_s = np.where(np.isinf(mean), 0.0, mean) / 1e3
+        held = busy_s * op.memory_mb[configs] / MAX_UTILISATION
         for s, (tier, name) in enumerate(tally.slots):
             here = (at == s)[:, None]
             if here.any():
-                tally.take(("cores", tier, name), np.where(here, cores, 0.0))
+                pool = tally.pool(s)
+                tally.take(("cores", tier, pool), np.where(here, cores, 0.0))
+                tally.take(("memory", tier, pool), np.where(here, held, 0.0))
                 if self._machines[name].accelerators:
-                    tally.take(("gpu", tier, name), np.where(here, gpu, 0.0))
+                    tally.take(("gpu", tier, pool), np.where(here, gpu, 0.0))
         return mean, deviation * deviation
 
     def _placements(
@@ -209,6 +225,10 @@ class Reference:
         return hops
 
 
+def _larger(a: FloatArray, b: FloatArray) -> FloatArray:
+    return np.asarray(np.maximum(a, b))
+
+
 class _Tally:
     """Costs and uses of all plans, summed operator by operator."""
 
@@ -218,7 +238,11 @@ class _Tally:
         self.shape, self.slots = shape, slots
         self.usd: FloatArray = np.zeros(shape)
         self.uses: dict[Resource, FloatArray] = {}
-        self._uplink: Resource = ("uplink", path.access.name, path.device_class)
+        self._path = path
+        self._uplink: Resource = ("uplink", path.access.name, path.source)
+
+    def pool(self, slot: int) -> str:
+        return self.slots[slot][1] if slot else self._path.source
 
     def zeros(self) -> FloatArray:
         return np.zeros(self.shape)

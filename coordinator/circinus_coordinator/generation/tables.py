@@ -74,7 +74,7 @@ def accuracy_table(
     for base in list(vectors)[::apart][:_BASES]:
         for k, options in enumerate(plain):
             for option in options.tolist():
-                vectors[(*base[:k], option, *base[k + 1 :])] = None
+                vectors[base[:k] + (option,) + base[k + 1 :]] = None  # noqa: RUF005 (mypy, 3.10)
     draws = [options[dice.indices(MAX_ROWS, len(options))] for options in plain]
     for row in zip(*(draw.tolist() for draw in draws), strict=True):
         if len(vectors) >= MAX_ROWS:

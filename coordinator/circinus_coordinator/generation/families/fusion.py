@@ -177,7 +177,7 @@ FUSION = Family(
             },
             input_bytes={"decode-camera": 90e3, "filter-points": 480e3},
             best=0.9,
-            rate_rps=2.0,
+            rate_rps=1.0,
         ),
         PipelineTemplate(
             name="machine-health",
@@ -190,7 +190,7 @@ FUSION = Family(
             },
             input_bytes={"spectrum-vibration": 64e3, "spectrum-sound": 96e3},
             best=0.93,
-            rate_rps=4.0,
+            rate_rps=1.0,
         ),
         PipelineTemplate(
             name="wearable",
@@ -202,7 +202,7 @@ FUSION = Family(
             },
             input_bytes={"filter-motion": 12e3, "filter-heart": 8e3},
             best=0.95,
-            rate_rps=6.0,
+            rate_rps=1.5,
         ),
     ),
 )

@@ -106,7 +106,7 @@ RETRIEVAL = Family(
             needs=_chain("embed-question", "retrieve", "generate-answer"),
             input_bytes={"embed-question": _QUESTION_BYTES},
             best=0.86,
-            rate_rps=0.2,
+            rate_rps=0.3,
             deliver=Deliver.SOURCE,
         ),
         PipelineTemplate(
@@ -114,7 +114,7 @@ RETRIEVAL = Family(
             needs=_chain("embed-question", "retrieve", "rerank", "generate-answer"),
             input_bytes={"embed-question": _QUESTION_BYTES},
             best=0.89,
-            rate_rps=0.15,
+            rate_rps=0.3,
             deliver=Deliver.SOURCE,
         ),
         PipelineTemplate(
@@ -129,7 +129,7 @@ RETRIEVAL = Family(
             ),
             input_bytes={"rewrite-question": _QUESTION_BYTES * 2},
             best=0.92,
-            rate_rps=0.05,
+            rate_rps=0.15,
             deliver=Deliver.SOURCE,
         ),
     ),

@@ -107,7 +107,7 @@ SPEECH = Family(
             },
             input_bytes={"segment-speech": _CLIP_BYTES},
             best=0.9,
-            rate_rps=0.1,
+            rate_rps=0.2,
         ),
         PipelineTemplate(
             name="meeting",
@@ -120,7 +120,7 @@ SPEECH = Family(
             },
             input_bytes={"segment-speech": _CLIP_BYTES},
             best=0.88,
-            rate_rps=0.1,
+            rate_rps=0.2,
         ),
         PipelineTemplate(
             name="command",
@@ -131,7 +131,7 @@ SPEECH = Family(
             },
             input_bytes={"segment-speech": _CLIP_BYTES / 2},
             best=0.95,
-            rate_rps=0.2,
+            rate_rps=0.3,
             deliver=Deliver.SOURCE,
         ),
     ),

@@ -139,7 +139,7 @@ VISION = Family(
             },
             input_bytes={"decode-frame": 150e3},
             best=0.92,
-            rate_rps=2.0,
+            rate_rps=1.5,
         ),
         PipelineTemplate(
             name="retail",
@@ -162,7 +162,7 @@ VISION = Family(
             },
             input_bytes={"decode-frame": 220e3},
             best=0.97,
-            rate_rps=3.0,
+            rate_rps=1.0,
         ),
     ),
 )
