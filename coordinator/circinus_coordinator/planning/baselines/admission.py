@@ -80,33 +80,40 @@ class Admission:
         most = query.count if unit else _MOST_PLANS
         for index in self._open(course, unit or _LEAST_SHARE).tolist():
             for devices, cap in self._bindings(course, index, rest):
-                share = _rounded(min(rest, cap), unit)
                 placed = self._place(course, index, devices)
-                for _ in range(_HALVINGS + 1):
-                    if share < (unit or min(rest, _LEAST_SHARE)) * (1 - 1e-6):
-                        break
-                    judged += 1
-                    if self.accepts(placed, share):
-                        self.admit(placed, share)
-                        rest, plans = rest - share, plans + 1
-                        break
-                    share = _rounded(share / 2, unit)
+                share, tries = self._largest(placed, _rounded(min(rest, cap), unit), unit)
+                judged += tries
+                if share > 0:
+                    self.admit(placed, share)
+                    rest, plans = rest - share, plans + 1
                 done = rest < max(unit * (1 - 1e-6), 1e-9)
-                if done or plans >= most or judged >= _MOST_JUDGED + plans:
+                if done or plans >= most or judged >= _MOST_JUDGED * (1 + plans):
                     return 1.0 - rest
         return 1.0 - rest
+
+    def _largest(self, placed: PlacedPlan, share: float, unit: float) -> tuple[float, int]:
+        """A share of at most `share` that is accepted, 0 without one, and the plans judged."""
+        least = unit or min(share, _LEAST_SHARE)
+        for tries in range(_HALVINGS + 1):
+            if share < least * (1 - 1e-6) or share <= 0:
+                return 0.0, tries
+            if self.accepts(placed, share):
+                return share, tries + 1
+            share = _rounded(share / 2, unit)
+        return 0.0, _HALVINGS + 1
 
     def accepts(self, placed: PlacedPlan, share: float) -> bool:
         """True if the plan fits on top of what is admitted and hurts nobody."""
         query, ledger = placed.query, self.ledger
         self.evaluations += 1
-        undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
+        rate = query.rate_rps * query.count * share
+        undo = ledger.add(placed.use, rate, streams(query, share))
         try:
-            return (
-                not ledger.violations(ledger.resources(placed.use))
-                and meets(query, placed.estimate(ledger)) is None
-                and not self._hurts(placed)
-            )
+            if ledger.violations(ledger.resources(placed.use)):
+                return False
+            if meets(query, placed.estimate(ledger)) is not None:
+                return False
+            return not self._hurts(placed)
         finally:
             undo()
 
@@ -184,10 +191,9 @@ class Admission:
             freest = int(np.argmax(np.where(np.isinf(ratio), left.sum(axis=1), ratio)))
             free[slot] = self._devices[members[freest]]
             cap = min(cap, float(ratio[freest]))
-        if full is not None:
-            yield full, math.inf
-        if full != free:
-            yield free, cap
+        ways = [(free, cap)] if full is None or full == free else [(full, math.inf), (free, cap)]
+        # Where requests wait, a full machine is a slow one.
+        yield from reversed(ways) if self.ledger.scenario.queueing else ways
 
     def _place(self, course: Course, index: int, devices: Mapping[int, str]) -> PlacedPlan:
         names: Sequence[str] = [devices.get(slot, "") for slot in range(len(course.view.kind))]
