@@ -22,6 +22,8 @@ QUEUE_LIMIT = 128
 LINGER_MAX_MS = 5.0
 REMEMBERED = 8
 DOUBT = 0.9
+# Who waits is looked at again when surely hopeless, and not more often than this.
+OVERDUE_MS = 1.0
 
 
 class Stage:
@@ -34,9 +36,9 @@ class Stage:
     """
 
     __slots__ = (
-        "batch", "batches", "estimate", "factors", "gap_ms", "idle", "last_arrival", "learns",
-        "lingering", "machine", "name", "parked", "parts", "plain", "queue", "recent", "replicas",
-        "requests", "slot", "steps", "tokens", "waited", "world",
+        "batch", "batches", "caught_up", "estimate", "factors", "gap_ms", "idle", "last_arrival",
+        "learns", "lingering", "looked", "machine", "name", "parked", "parts", "plain", "queue",
+        "recent", "replicas", "requests", "slot", "steps", "tokens", "waited", "world",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +70,7 @@ class Stage:
         self.slot = 0
         self.gap_ms = math.inf
         self.last_arrival = -math.inf
+        self.looked = self.caught_up = -math.inf
         self.requests = self.batches = 0
         self.waited = 0.0
 
@@ -82,6 +85,8 @@ class Stage:
             self.gap_ms = gap if self.gap_ms == math.inf else 0.8 * self.gap_ms + 0.2 * gap
             self.last_arrival = now
         queue = self.queue
+        if queue and world.shedding:
+            self.catch_up(now)
         if world.shedding and len(queue) >= QUEUE_LIMIT:
             self._drop_hopeless(now)
             if len(queue) >= QUEUE_LIMIT:
@@ -90,10 +95,14 @@ class Stage:
         heapq.heappush(queue, (world.deadlines[r], world.order(), now, r, step))
         if self.idle:
             self.pump(now)
+        self.looked = now
 
     def pump(self, now: float) -> None:
         """Start what can be started now."""
         queue, shedding = self.queue, self.world.shedding
+        if queue and shedding:
+            self.catch_up(now)
+        self.looked = now
         while queue and self.idle and not self.lingering:
             if shedding:
                 self._drop_hopeless(now)
@@ -142,6 +151,21 @@ class Stage:
         self.lingering = False
         self.pump(now)
 
+    def catch_up(self, now: float) -> None:
+        """Drop those who became hopeless since the queue was last looked at, each at its time.
+
+        The runtime has a timer for them. Whoever changes queue or estimate calls this first, so
+        that nobody can tell the difference.
+        """
+        queue = self.queue
+        while queue and self.caught_up < now:
+            time = max(queue[0][0] - self.estimate + OVERDUE_MS, self.looked + OVERDUE_MS)
+            if time > now:
+                break
+            self.looked = time
+            self._drop_hopeless(time)
+        self.caught_up = now
+
     def _drop_hopeless(self, now: float) -> None:
         queue = self.queue
         while queue and queue[0][0] - now < self.estimate:
@@ -154,13 +178,17 @@ class Stage:
             self.estimate *= DOUBT
         self.world.shed(r)
 
-    def free(self, ms: float) -> None:
-        """A batch that took `ms` is done: its replica is idle, what it held is given back."""
+    def free(self, now: float, ms: float) -> None:
+        """A batch that took `ms` is done: give back what it held, and learn from it."""
+        if self.queue and self.world.shedding:
+            self.catch_up(now)
         machine = self.machine
         self.idle += 1
         machine.free += self.tokens
         for name, part in self.parts:
             machine.room[name] += part
+        if machine.waiting:
+            machine.wake(now)
         if self.learns:
             recent, slot = self.recent, self.slot
             gone, recent[slot] = recent[slot], ms
@@ -236,9 +264,7 @@ class Step:
     def done(self, now: float, r: int, ms: float) -> None:
         """A batch of one is through."""
         stage = self.stage
-        stage.free(ms)
-        if stage.machine.waiting:
-            stage.machine.wake(now)
+        stage.free(now, ms)
         for go in self.onward:
             go(now, r)
         if stage.queue:
@@ -247,9 +273,7 @@ class Step:
     def batch_done(self, now: float, works: list[tuple[int, Step]], ms: float) -> None:
         """A batch is through."""
         stage = self.stage
-        stage.free(ms)
-        if stage.machine.waiting:
-            stage.machine.wake(now)
+        stage.free(now, ms)
         for r, step in works:
             for go in step.onward:
                 go(now, r)

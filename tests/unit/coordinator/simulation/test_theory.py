@@ -5,18 +5,13 @@ Formulas: Kleinrock, Queueing Systems vol. 1 (1975): M/M/1 ch. 3.2, M/M/c ch. 3.
 """
 
 import math
-from collections.abc import Callable
 
 import pytest
+from queues import exponential, queue
 
 from circinus_coordinator.simulation import Report, simulate
 
-exponential = {
-    "mean": 10.0,
-    "p50": 10 * math.log(2),
-    "p95": 10 * math.log(20),
-    "p99": 10 * math.log(100),
-}
+TEN = exponential(10.0)
 CLOSE = 0.02
 REQUESTS = 500_000
 
@@ -32,8 +27,8 @@ def mean_ms(report: Report) -> float:
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6])
-def test_mm1_mean_wait_sojourn_and_p95(queue: Callable[..., tuple], load: float) -> None:
-    report = played(queue(100 * load, exponential), 100 * load)
+def test_mm1_mean_wait_sojourn_and_p95(load: float) -> None:
+    report = played(queue(100 * load, TEN), 100 * load)
     assert report.instances[0].mean_wait_ms == pytest.approx(10 * load / (1 - load), rel=CLOSE)
     assert mean_ms(report) == pytest.approx(10 / (1 - load), rel=CLOSE)
     p95 = report.queries["q"].latency.percentile(95)
@@ -42,29 +37,28 @@ def test_mm1_mean_wait_sojourn_and_p95(queue: Callable[..., tuple], load: float)
 
 
 @pytest.mark.parametrize("load", [0.3, 0.7])
-def test_md1_mean_wait(queue: Callable[..., tuple], load: float) -> None:
+def test_md1_mean_wait(load: float) -> None:
     report = played(queue(100 * load, 10.0), 100 * load)
     wait = 10 * load / (2 * (1 - load))
     assert report.instances[0].mean_wait_ms == pytest.approx(wait, rel=CLOSE)
 
 
 @pytest.mark.parametrize(("servers", "load"), [(2, 0.5), (4, 0.7)])
-def test_mmc_mean_wait(queue: Callable[..., tuple], servers: int, load: float) -> None:
+def test_mmc_mean_wait(servers: int, load: float) -> None:
     rate = 100 * load * servers
-    report = played(queue(rate, exponential, servers=servers), rate)
+    report = played(queue(rate, TEN, servers=servers), rate)
     assert report.instances[0].mean_wait_ms == pytest.approx(_erlang_wait(servers, load), rel=CLOSE)
 
 
-def test_cores_are_servers_too(queue: Callable[..., tuple]) -> None:
+def test_cores_are_servers_too() -> None:
     """Many replicas on two cores wait as M/M/2 does: the batch holds a core token."""
-    report = played(queue(120, exponential, servers=9, cores=2), 120)
+    report = played(queue(120, TEN, servers=9, cores=2), 120)
     assert report.instances[0].mean_wait_ms == pytest.approx(_erlang_wait(2, 0.6), rel=CLOSE)
     assert report.devices["d"]["cores"] == pytest.approx(0.6, rel=CLOSE)
 
 
-def test_tandem_queues_do_not_know_one_another(queue: Callable[..., tuple]) -> None:
-    slow = {k: 1.5 * v for k, v in exponential.items()}
-    report = played(queue(40, exponential, slow), 40)
+def test_tandem_queues_do_not_know_one_another() -> None:
+    report = played(queue(40, TEN, exponential(15.0)), 40)
     assert mean_ms(report) == pytest.approx(10 / (1 - 0.4) + 15 / (1 - 0.6), rel=CLOSE)
     waits = [i.mean_wait_ms for i in report.instances]
     assert waits == [
