@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from circinus.operator import Knob, KnobValue, Operator
 from read_signs.detection import boxes_from, detector_input
 from read_signs.images import LINE_HEIGHT, Image, crop, encode, open_image, shrink
+from read_signs.matching import Match
 from read_signs.models import load_model
 from read_signs.recognition import alphabet_of, line_input, read_ctc
-from read_signs.signs import known_signs, nearest_sign, squeeze
 
 __all__ = ["Decode", "Detect", "Match", "Orient", "Recognise"]
 
@@ -139,28 +139,6 @@ class Recognise(Operator):
 
     def _read(self, lines: NDArray[np.float32]) -> list[tuple[str, float]]:
         return read_ctc(self._model.run(None, {self._input: lines})[0], self._alphabet)
-
-
-class Match(Operator):
-    """List of lines -> list of signs: ``sign``, ``known``, ``text``, ``score``, ``box``.
-
-    A line near no known sign stays what was read, if it was read with some certainty.
-    """
-
-    MIN_SCORE = 0.5
-    MIN_LETTERS = 2
-
-    def process(self, batch: Sequence[list[dict[str, Any]]]) -> Sequence[Any]:
-        return [[sign for line in lines if (sign := self._match(line))] for lines in batch]
-
-    def _match(self, line: dict[str, Any]) -> dict[str, Any] | None:
-        text = line["text"]
-        known = nearest_sign(text, known_signs())
-        if known is None and (
-            line["score"] < self.MIN_SCORE or len(squeeze(text)) < self.MIN_LETTERS
-        ):
-            return None
-        return {**line, "sign": known or text.strip(), "known": known is not None}
 
 
 def _upright(item: Mapping[str, Any]) -> Image:
