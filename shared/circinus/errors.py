@@ -2,7 +2,7 @@
 
 * :class:`InvalidInput` - the user's document or option is wrong: exit code 2, nothing started.
 * :class:`Infeasible` - the question is sound, the answer is "no plan meets this SLO".
-* :class:`NoData` - no profile covers the point asked for; a number is never invented.
+* :class:`NoData` - what was asked for is not there; a number is never invented.
 * :class:`Transient` - worth retrying.
 
 A bug is none of these: it is not caught and keeps its traceback.
@@ -67,11 +67,15 @@ class Infeasible(CircinusError):
 
 
 class NoData(CircinusError):
-    """No profile covers the point that was asked for."""
+    """What was asked for is not there: a profile, a query, a file.
+
+    Args:
+        what: What is not there, as a sentence: ``there is no query 'gate'``.
+    """
 
     def __init__(self, what: str) -> None:
         self.what = what
-        super().__init__(f"no profile for {what}")
+        super().__init__(what)
 
 
 class Transient(CircinusError):

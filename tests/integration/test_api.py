@@ -85,6 +85,12 @@ async def test_an_unknown_query_is_no_data(api: Api) -> None:
             await api.call(api.client.get, path)
 
 
+async def test_what_is_not_there_is_said_once(api: Api) -> None:
+    with pytest.raises(NoData) as caught:
+        await api.call(api.client.get, "/v1/queries/nope")
+    assert str(caught.value) == "there is no query 'nope': it was not submitted"
+
+
 @pytest.mark.parametrize(
     "path",
     ["/v1/devices", "/v1/plans", "/v1/profiles", "/v1/progress", "/v1/explain/gate", "/healthz"],

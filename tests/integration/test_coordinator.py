@@ -93,6 +93,13 @@ async def test_a_query_no_plan_can_serve_is_rejected_with_its_binding_constraint
         assert (await coordinator.explain("yard")).binding == "latency"
 
 
+async def test_explaining_a_query_that_waits_says_what_for(tmp_path: Path) -> None:
+    async with bench(tmp_path) as made, made.coordinator() as coordinator:
+        await coordinator.submit(submission())
+        with pytest.raises(NoData, match="'gate' has not been planned yet: waiting: device pi-1 is"):
+            await coordinator.explain("gate")
+
+
 async def test_measured_links_correct_the_assumed_ones(tmp_path: Path) -> None:
     async with bench(tmp_path) as made, made.coordinator() as coordinator:
         await made.fleet_of_two()

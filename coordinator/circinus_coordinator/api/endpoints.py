@@ -142,7 +142,7 @@ async def _query(request: web.Request) -> web.Response:
     for row in _rows(request):
         if row.id == wanted:
             return json_response(row)
-    raise NoData(f"query {wanted!r}: it was not submitted")
+    raise NoData(f"there is no query {wanted!r}: it was not submitted")
 
 
 def _rows(request: web.Request) -> list[QueryRow]:
@@ -183,14 +183,14 @@ async def _scenario(request: web.Request) -> web.Response:
     # The bytes the live planner was given, so that `circinus plan` sees the same.
     document = request.app[COORDINATOR].scenario_document()
     if document is None:
-        raise NoData("a scenario: nothing has been planned yet")
+        raise NoData("there is no scenario: nothing has been planned yet")
     return web.Response(body=document, content_type="application/json")
 
 
 async def _decision(request: web.Request) -> web.Response:
     decision = request.app[COORDINATOR].decision()
     if decision is None:
-        raise NoData("a decision: nothing has been planned yet")
+        raise NoData("there is no decision: nothing has been planned yet")
     return web.Response(body=encode_decision(decision), content_type="application/json")
 
 
@@ -266,7 +266,7 @@ async def _get_artifact(request: web.Request) -> web.StreamResponse:
     sha256 = _checked(request.match_info["sha256"])
     path = request.app[COORDINATOR].artifact(sha256)
     if path is None:
-        raise NoData(f"artifact {sha256}")
+        raise NoData(f"there is no artifact {sha256}")
     # It never changes under its name.
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": f'"{sha256}"'}
     return web.FileResponse(path, chunk_size=CHUNK_BYTES, headers=headers)

@@ -27,7 +27,7 @@ def _named(name: str, rows: Iterable[Row], key: str, what: str) -> Row:
     for row in rows:
         if row[key] == name:
             return row
-    raise NoData(f"{what} {name!r}: there is none")
+    raise NoData(f"there is no {what} {name!r}")
 
 
 def _show(document: Any, as_json: bool) -> None:
@@ -166,7 +166,7 @@ def _plan(query: str, api: str, as_json: bool) -> None:
     """Show the plans of a QUERY in full."""
     found = [row for row in _fetch(api, "/v1/plans")["plans"] if row["query"] == query]
     if not found:
-        raise NoData(f"query {query!r}: no plan of it is in force")
+        raise NoData(f"no plan of a query {query!r} is in force")
     _show(found, as_json)
 
 
@@ -210,5 +210,5 @@ def _profile(pipeline: str, api: str, as_json: bool) -> None:
         for kind in ("operators", "accuracy")
     }
     if not any(mine.values()):
-        raise NoData(f"pipeline {pipeline!r}: nothing of it was measured")
+        raise NoData(f"nothing was measured of a pipeline {pipeline!r}")
     _show({**mine, "links": found["links"]}, as_json)

@@ -213,10 +213,12 @@ class Coordinator:
             NoData: If there is no such query, or it has not been planned yet.
         """
         if query_id not in self._running.queries:
-            raise NoData(f"query {query_id!r}: it was not submitted")
+            raise NoData(f"there is no query {query_id!r}: it was not submitted")
         planned = self._running.planned
         if planned is None or all(q.id != query_id for q in planned.scenario.queries):
-            raise NoData(f"query {query_id!r}: it has not been planned yet")
+            view = next(view for view in self.queries() if view.id == query_id)
+            why = f": {view.reason}" if view.reason else ""
+            raise NoData(f"query {query_id!r} has not been planned yet: {view.state.value}{why}")
         return await asyncio.to_thread(
             planning.explain, planned.scenario, planned.decision, query_id
         )

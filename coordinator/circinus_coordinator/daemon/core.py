@@ -162,7 +162,7 @@ class Core:
             NoData: If there is none of that id.
         """
         if query_id not in self.queries:
-            raise NoData(f"query {query_id!r}: it was not submitted")
+            raise NoData(f"there is no query {query_id!r}: it was not submitted")
         pipeline = self.queries[query_id].pipeline
         self.queries = {name: q for name, q in self.queries.items() if name != query_id}
         effects = Effects(records=[Forget(kind=QueryRecord, key=query_id)])

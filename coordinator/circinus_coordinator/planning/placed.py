@@ -179,7 +179,7 @@ class _Way:
         """Milliseconds to move `size` bytes from device `a` to device `b`."""
         link = self._scenario.network.between(a, b)
         if link is None:
-            raise NoData(f"a link between {a} and {b}")
+            raise NoData(f"there is no link between {a} and {b}")
         if a == b:
             return 0.0
         self.moves.append((a, b, size))
@@ -243,11 +243,11 @@ def _row(catalogue: Catalogue, query: Query, name: str, plan: Plan) -> OperatorP
     spec = scenario.pipelines[query.pipeline].operators[name]
     step = plan.get(name)
     if step is None or step.device not in scenario.device:
-        raise NoData(f"{name}: the plan does not place it on a known device")
+        raise NoData(f"{name} is not placed on a known device")
     kind = scenario.device[step.device].device_class
     row = catalogue.profiles.row(query.pipeline, spec, kind, step.config, step.batch)
     if row is None:
-        raise NoData(f"{name} with {step.config}, batch {step.batch}, on {kind}")
+        raise NoData(f"no profile of {name} with {step.config}, batch {step.batch}, on {kind}")
     return row
 
 
