@@ -42,6 +42,7 @@ def main(data: Path | None = None) -> float:
     """Measure and print; returns the median in seconds."""
     with contextlib.ExitStack() as stack:
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
         print("starting the demo; without profiles it measures for some minutes ...", flush=True)
         client, planes = stack.enter_context(demo(folder))
         queries, document = submission(client, folder)
