@@ -10,7 +10,14 @@ import click
 
 from circinus.errors import NoData
 from circinus_coordinator.cli.connection import with_api
-from circinus_coordinator.cli.output import as_json, number, print_json, print_table
+from circinus_coordinator.cli.output import (
+    Column,
+    Entry,
+    as_json,
+    number,
+    print_json,
+    print_table,
+)
 
 __all__ = ["devices", "plans", "profiles", "queries"]
 
@@ -44,8 +51,9 @@ def _group(
     name: str,
     summary: str,
     rows: Callable[[str], Sequence[Row]],
-    columns: Sequence[str],
-    cells: Callable[[Row], Sequence[str]],
+    columns: Sequence[Column],
+    entry: Callable[[Row], Entry],
+    notes: str = "reason",
 ) -> click.Group:
     """A group with ``ls``; ``show`` is added by the caller."""
     group = click.Group(name, help=summary)
@@ -58,23 +66,25 @@ def _group(
         if as_json:
             print_json(found)
         else:
-            print_table(columns, (cells(row) for row in found))
+            print_table(columns, (entry(row) for row in found), notes)
 
     return group
 
 
-def _device_cells(row: Row) -> Sequence[str]:
+def _device(row: Row) -> Entry:
     has = row["capabilities"] or {}
-    return (
-        row["id"],
-        row["device_class"] or "-",
-        row["tier"] or "-",
-        "online" if row["online"] else "offline",
-        number(has.get("cores")),
-        number(has.get("memory_mb"), 5),
-        "emulated" if row["emulated"] else "real",
-        row["rollout"] or "-",
-        row["plannable"] or "yes",
+    return Entry(
+        cells=(
+            row["id"],
+            row["device_class"] or "-",
+            row["tier"] or "-",
+            "online" if row["online"] else "offline",
+            number(has.get("cores")),
+            number(has.get("memory_mb"), 5),
+            "emulated" if row["emulated"] else "real",
+            row["rollout"] or "-",
+        ),
+        notes=[f"not planned for: {row['plannable']}"] if row["plannable"] else [],
     )
 
 
@@ -82,8 +92,17 @@ devices = _group(
     "devices",
     "Devices of the fleet.",
     lambda api: _fetch(api, "/v1/devices")["devices"],
-    ("id", "class", "tier", "state", "cores", "memory MB", "machine", "rollout", "plannable"),
-    _device_cells,
+    (
+        Column(name="id"),
+        Column(name="class"),
+        Column(name="tier"),
+        Column(name="state"),
+        Column(name="cores", right=True, drop=2),
+        Column(name="memory MB", right=True, drop=1),
+        Column(name="machine", drop=3),
+        Column(name="rollout"),
+    ),
+    _device,
 )
 
 
@@ -91,26 +110,30 @@ devices = _group(
 @click.argument("id_", metavar="ID")
 @with_api
 @as_json
-def _device(id_: str, api: str, as_json: bool) -> None:
+def _show_device(id_: str, api: str, as_json: bool) -> None:
     """Show all that is known of the device ID."""
     _show(_named(id_, _fetch(api, "/v1/devices")["devices"], "id", "device"), as_json)
 
 
-def _query_cells(row: Row) -> Sequence[str]:
-    from circinus_coordinator.demo.report import goal_text
+def _query(row: Row) -> Entry:
+    from circinus_coordinator.demo.report import goal_text, percentile_text
 
     measured, promised = row["measured"] or {}, row["promised"] or {}
+    slo = row["query"].get("slo") or {}
     met = measured.get("attainment")
-    return (
-        row["id"],
-        row["state"],
-        f"{row['share']:.0%}",
-        goal_text(row["query"].get("slo") or {}),
-        number(promised.get("latency_ms")),
-        number(measured.get("latency_ms")),
-        number(measured.get("goodput_rps")),
-        "-" if met is None else f"{met:.1%}",
-        row["reason"] or "",
+    return Entry(
+        cells=(
+            row["id"],
+            row["state"],
+            f"{row['share']:.0%}",
+            goal_text(slo),
+            percentile_text(slo),
+            number(promised.get("latency_ms")),
+            number(measured.get("latency_ms")),
+            number(measured.get("goodput_rps")),
+            "-" if met is None else f"{met:.1%}",
+        ),
+        notes=[row["reason"]] if row["reason"] else [],
     )
 
 
@@ -118,8 +141,18 @@ queries = _group(
     "queries",
     "Queries and what became of them.",
     lambda api: _fetch(api, "/v1/queries")["queries"],
-    ("id", "state", "share", "objectives", "promised ms", "measured ms", "good/s", "met", "reason"),
-    _query_cells,
+    (
+        Column(name="id"),
+        Column(name="state"),
+        Column(name="share", right=True),
+        Column(name="objectives", wraps=True),
+        Column(name="at"),
+        Column(name="promised ms", right=True),
+        Column(name="measured ms", right=True),
+        Column(name="good/s", right=True, drop=1),
+        Column(name="met", right=True),
+    ),
+    _query,
 )
 
 
@@ -127,25 +160,28 @@ queries = _group(
 @click.argument("id_", metavar="ID")
 @with_api
 @as_json
-def _query(id_: str, api: str, as_json: bool) -> None:
+def _show_query(id_: str, api: str, as_json: bool) -> None:
     """Show the query ID: plans, promised and measured."""
     _show(_fetch(api, f"/v1/queries/{urllib.parse.quote(id_, safe='')}"), as_json)
 
 
-def _plan_cells(row: Row) -> Sequence[str]:
+def _plan(row: Row) -> Entry:
     from circinus_coordinator.demo.report import config_text, placement_text
 
     given = row["assignment"]
     promised = given["promised"]
-    return (
-        row["query"],
-        f"{given['share']:.0%}",
-        placement_text(given["plan"]),
-        config_text(given["plan"]) or "-",
-        number(promised["latency_ms"]),
-        number(promised["accuracy"]),
-        number(promised["cost_usd_per_1000"]),
-        row["phase"],
+    config = config_text(given["plan"])
+    return Entry(
+        cells=(
+            row["query"],
+            f"{given['share']:.0%}",
+            placement_text(given["plan"]),
+            number(promised["latency_ms"]),
+            number(promised["accuracy"]),
+            number(promised["cost_usd_per_1000"]),
+            row["phase"],
+        ),
+        notes=[config] if config else [],
     )
 
 
@@ -153,8 +189,17 @@ plans = _group(
     "plans",
     "Where and how each query runs.",
     lambda api: _fetch(api, "/v1/plans")["plans"],
-    ("query", "share", "placement", "config", "latency ms", "accuracy", "$/1000", "phase"),
-    _plan_cells,
+    (
+        Column(name="query"),
+        Column(name="share", right=True),
+        Column(name="placement", wraps=True),
+        Column(name="promised ms", right=True),
+        Column(name="accuracy", right=True),
+        Column(name="$/1000", right=True),
+        Column(name="phase"),
+    ),
+    _plan,
+    notes="config",
 )
 
 
@@ -162,7 +207,7 @@ plans = _group(
 @click.argument("query")
 @with_api
 @as_json
-def _plan(query: str, api: str, as_json: bool) -> None:
+def _show_plan(query: str, api: str, as_json: bool) -> None:
     """Show the plans of a QUERY in full."""
     found = [row for row in _fetch(api, "/v1/plans")["plans"] if row["query"] == query]
     if not found:
@@ -175,17 +220,20 @@ def _profile_rows(api: str) -> Sequence[Row]:
     return rows
 
 
-def _profile_cells(row: Row) -> Sequence[str]:
-    return (
-        f"{row['pipeline']}/{row['operator']}",
-        " ".join(f"{k}={v}" for k, v in row["config"].items()) or "-",
-        row["device_class"],
-        str(row["batch"]),
-        number(row["mean_ms"]),
-        number(row["p95_ms"]),
-        number(row["memory_mb"], 4),
-        str(row["samples"]),
-        row["cause"] or ("emulated" if row["emulated"] else "measured"),
+def _profile(row: Row) -> Entry:
+    return Entry(
+        cells=(
+            f"{row['pipeline']}/{row['operator']}",
+            " ".join(f"{k}={v}" for k, v in row["config"].items()) or "-",
+            row["device_class"],
+            str(row["batch"]),
+            number(row["mean_ms"]),
+            number(row["p95_ms"]),
+            number(row["memory_mb"], 4),
+            str(row["samples"]),
+            "failed" if row["cause"] else "emulated" if row["emulated"] else "measured",
+        ),
+        notes=[row["cause"]] if row["cause"] else [],
     )
 
 
@@ -193,8 +241,18 @@ profiles = _group(
     "profiles",
     "What has been measured.",
     _profile_rows,
-    ("operator", "config", "class", "batch", "mean ms", "p95 ms", "memory MB", "samples", "how"),
-    _profile_cells,
+    (
+        Column(name="operator"),
+        Column(name="config", wraps=True),
+        Column(name="class"),
+        Column(name="batch", right=True),
+        Column(name="mean ms", right=True),
+        Column(name="p95 ms", right=True),
+        Column(name="memory MB", right=True, drop=1),
+        Column(name="samples", right=True, drop=2),
+        Column(name="how"),
+    ),
+    _profile,
 )
 
 
@@ -202,7 +260,7 @@ profiles = _group(
 @click.argument("pipeline")
 @with_api
 @as_json
-def _profile(pipeline: str, api: str, as_json: bool) -> None:
+def _show_profile(pipeline: str, api: str, as_json: bool) -> None:
     """Show what was measured of a PIPELINE: operators, accuracy, and all links."""
     found = _fetch(api, "/v1/profiles")
     mine = {

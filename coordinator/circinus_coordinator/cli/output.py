@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["as_json", "number", "on_terminal", "print_json", "print_table", "say"]
+from circinus_coordinator.demo.table import Column, Entry, lay_out, number
+
+__all__ = [
+    "Column",
+    "Entry",
+    "as_json",
+    "number",
+    "on_terminal",
+    "print_json",
+    "print_table",
+    "say",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# Wide enough that nothing is cut where output goes into a file or a pipe.
-PIPE_WIDTH = 240
 
 
 def as_json(function: F) -> F:
@@ -37,28 +46,24 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=1))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """The result, for people: aligned columns, cut nowhere."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def print_table(
+    columns: Sequence[Column | str], rows: Iterable[Entry | Sequence[str]], notes: str = "notes"
+) -> None:
+    """The result, for people: on a terminal what fits it, else everything, one line for each row.
 
-    console = Console(
-        width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False
-    )
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def number(value: float | None, digits: int = 3, unit: str = "") -> str:
-    """`value` with `digits` significant digits, ``-`` where there is none."""
-    if value is None:
-        return "-"
-    text = f"{value:.{digits}g}"
-    if "e" in text:
-        text = f"{value:.0f}" if abs(value) >= 1 else f"{value:.6f}"
-    return f"{text}{unit}"
+    Args:
+        notes: Heading of the column that the rows' notes become where there is no terminal.
+    """
+    heads = [Column(name=column) if isinstance(column, str) else column for column in columns]
+    entries = [row if isinstance(row, Entry) else Entry(cells=row) for row in rows]
+    if sys.stdout.isatty():
+        found = lay_out(heads, entries, shutil.get_terminal_size().columns)
+        click.echo("\n".join(line.text for line in found.lines))
+        if found.left_out:
+            say(f"(no room for: {', '.join(found.left_out)}; see show, --json, or a pipe)")
+        return
+    if any(entry.notes for entry in entries):
+        heads.append(Column(name=notes))
+        entries = [Entry(cells=(*entry.cells, "; ".join(entry.notes))) for entry in entries]
+    lines = lay_out(heads, entries, width=sys.maxsize).lines
+    click.echo("\n".join(line.text for line in lines if not line.rule))

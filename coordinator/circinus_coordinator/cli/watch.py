@@ -37,12 +37,12 @@ def watch(once: bool, interval: float, api: str, as_json: bool) -> None:
     else:
         from rich.live import Live
 
-        from circinus_coordinator.demo.view import query_table
+        from circinus_coordinator.demo.view import QueryTable
 
-        with Live(query_table(client.get("/v1/queries")["queries"]), screen=False) as live:
+        with Live(QueryTable(client.get("/v1/queries")["queries"]), screen=False) as live:
             while True:
                 time.sleep(interval)
-                live.update(query_table(client.get("/v1/queries")["queries"]))
+                live.update(QueryTable(client.get("/v1/queries")["queries"]))
 
 
 def _once(rows: list[dict[str, object]], as_json: bool) -> None:

@@ -6,7 +6,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["config_text", "goal_text", "placement_text", "placements", "report", "row_document"]
+__all__ = [
+    "config_text",
+    "goal_text",
+    "path_text",
+    "percentile_text",
+    "placement_text",
+    "placements",
+    "report",
+    "row_document",
+]
 
 Row = Mapping[str, Any]
 
@@ -72,6 +81,11 @@ def placement_text(plan: Mapping[str, Mapping[str, Any]]) -> str:
     return parts[0].split()[0] if len(parts) == 1 else " > ".join(parts)
 
 
+def path_text(plan: Mapping[str, Mapping[str, Any]]) -> str:
+    """``cam-1 > cloud-1``: the devices a request passes."""
+    return " > ".join(device for device, _ in itertools.groupby(s["device"] for s in plan.values()))
+
+
 def config_text(plan: Mapping[str, Mapping[str, Any]], *, names: bool = True) -> str:
     """``decode scale=0.66, detect precision=int8 side=320``, in order of the operators.
 
@@ -90,11 +104,16 @@ def _knob(value: Any) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
+def percentile_text(slo: Mapping[str, Any]) -> str:
+    """``p95``: the percentile latencies are meant at."""
+    return f"p{slo.get('percentile', 95):g}"
+
+
 def goal_text(slo: Mapping[str, Any]) -> str:
     """``p95 <= 400 ms, accuracy >= 0.8, <= 0.01 $/1000``."""
     goals = []
     if slo.get("latency_ms") is not None:
-        goals.append(f"p{slo.get('percentile', 95):g} <= {slo['latency_ms']:g} ms")
+        goals.append(f"{percentile_text(slo)} <= {slo['latency_ms']:g} ms")
     if slo.get("accuracy") is not None:
         goals.append(f"accuracy >= {slo['accuracy']:g}")
     if slo.get("cost_usd_per_1000") is not None:

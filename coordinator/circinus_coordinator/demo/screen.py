@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from circinus_coordinator.demo.report import placements
-from circinus_coordinator.demo.view import query_lines, query_table
+from circinus_coordinator.demo.view import QueryTable, query_lines
 
 __all__ = ["Screen"]
 
@@ -81,12 +81,12 @@ class Screen:
     def serving(self, rows: Sequence[Row], seconds: float, duration_s: float | None) -> None:
         """Where things stand."""
         of = f" of {duration_s:g} s" if duration_s is not None else " s, until Ctrl-C"
-        title = f"serving for {seconds:.0f}{of}: promised, → measured"
+        title = f"serving for {seconds:.0f}{of}: promised → measured"
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
-            self._live.update(query_table(rows, title), refresh=True)
+            self._live.update(QueryTable(rows, title), refresh=True)
         elif self._due(SERVING_EVERY_S):
             self._print(title)
             self.lines([f"  {line}" for line in query_lines(rows)])
@@ -95,7 +95,7 @@ class Screen:
         """What came of it."""
         self.close()
         if self._console.is_terminal:
-            self._console.print(query_table(rows, "result: promised, → measured"))
+            self._console.print(QueryTable(rows, "result: promised → measured", whole=True))
         else:
             self._print("result")
             self.lines([f"  {line}" for line in query_lines(rows)])

@@ -1,6 +1,7 @@
 """Commands against a stand-in for the HTTP client: what they ask for and what they print."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,20 @@ def test_people_read_tables(
     printed = capsys.readouterr().out
     for word in words:
         assert word in printed
+
+
+@pytest.mark.parametrize("name", ["devices", "queries", "plans", "profiles"])
+def test_a_list_fits_a_terminal_of_80_columns_with_words_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name, "ls"]) == 0
+    words = set(capsys.readouterr().out.split())
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run([name, "ls"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {word for line in lines for word in line.split()} <= words | {lines[1]}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from typing import Any
 
 from circinus_coordinator.demo.report import config_text, placement_text, placements, report
-from circinus_coordinator.demo.view import query_lines
+from circinus_coordinator.demo.view import QueryTable, query_lines
 
 
 def step(device: str, **config: Any) -> dict[str, Any]:
@@ -75,3 +75,33 @@ def test_a_config_names_knobs_in_order_of_the_operators() -> None:
 
 def test_lines_give_the_reason_of_what_is_not_served() -> None:
     assert query_lines([REFUSED]) == ["never: rejected: too fast"]
+
+
+TEN = [
+    *(served(f"turnstile{i}"[-9:], FIRST, 9, 1.0) for i in range(8)),
+    *({**REFUSED, "id": f"never{i}", "reason": "too fast, " * 9} for i in range(2)),
+]
+
+
+def test_ten_queries_fit_a_terminal_of_80_by_24() -> None:
+    lines = QueryTable(TEN, "serving").text(80, 23).plain.splitlines()
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    assert {row["id"] for row in TEN} <= {line.split()[0] for line in lines}
+
+
+def test_objectives_and_configs_are_shown_where_there_is_room() -> None:
+    text = QueryTable(TEN[:1]).text(80, 23).plain
+    assert "wants p95 <= 120 ms" in text
+    assert "runs cam a > edge b..c: a 1, c on" in text
+
+
+def test_what_does_not_fit_a_screen_is_counted() -> None:
+    lines = QueryTable(TEN).text(80, 8).plain.splitlines()
+    assert len(lines) == 8
+    assert lines[-1] == "... and 5 more"
+
+
+def test_percentiles_that_differ_are_not_all_called_p95() -> None:
+    other = {**served("y", FIRST, 1, 1.0), "query": {"slo": {"percentile": 99}}}
+    assert "latency ms" in QueryTable([served("x", FIRST, 1, 1.0), other]).text(80).plain
