@@ -17,7 +17,7 @@ class Slo:
 
     Attributes:
         latency_ms: Latency at `percentile`, milliseconds, from source to delivery.
-        percentile: Between 0 and 100.
+        percentile: At least 1 and below 100.
         accuracy: Lowest mean accuracy, in [0, 1].
         cost_usd_per_1000: Highest cost of 1,000 requests, US dollars.
     """
@@ -30,9 +30,14 @@ class Slo:
     def __post_init__(self) -> None:
         if self.latency_ms is not None:
             check.positive(self.latency_ms, "latency_ms")
-        if not 0 < self.percentile < 100:
+        if not 1 <= self.percentile < 100:
+            # 0.95 is a fraction by mistake, and as a percentile would promise next to nothing.
+            meant = f"{self.percentile * 100:.6g}"
+            remedy = f"did you mean {meant}?" if 0.01 <= self.percentile < 1 else "write 95 for p95"
             raise InvalidInput(
-                f"must lie between 0 and 100, not {self.percentile!r}", key="percentile"
+                f"must be at least 1 and below 100, not {self.percentile!r}",
+                key="percentile",
+                remedy=remedy,
             )
         if self.accuracy is not None:
             check.fraction(self.accuracy, "accuracy")

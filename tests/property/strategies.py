@@ -158,7 +158,7 @@ def queries(draw: st.DrawFn, found: dict[str, Pipeline], ids: list[str]) -> Quer
         rate_rps=draw(amounts), weight=draw(amounts), splittable=draw(st.booleans()),
         count=draw(st.integers(1, 10**6)), tenant=draw(st.none() | texts),
         slo=Slo(
-            latency_ms=draw(st.none() | positive), percentile=draw(st.floats(0.1, 99.9)),
+            latency_ms=draw(st.none() | positive), percentile=draw(st.floats(1.0, 99.9)),
             accuracy=draw(st.none() | fractions), cost_usd_per_1000=draw(st.none() | amounts),
         ),
         input=draw(st.sampled_from([Source(), REPLAY])),

@@ -105,6 +105,8 @@ def test_a_number_for_latency_is_a_deterministic_profile() -> None:
         ("circinus: 1", "circinus: 2", "circinus", "reads version 1"),
         ("percentile: 95", "percentil: 95", "queries[0].slo.percentil", "'percentile'"),
         ("percentile: 95", "percentile: 100", "queries[0].slo.percentile", "100"),
+        ("percentile: 95", "percentile: 0.95", "queries[0].slo.percentile", "did you mean 95?"),
+        ("percentile: 95", "percentile: 0", "queries[0].slo.percentile", "write 95"),
         ("id: dc-1", "id: pi-1", "devices", "twice"),
         ("1.20}", "much}", "device_classes.xeon.price_usd_hour", "float"),
         ("operator: detect", "operator: detekt", "profiles[0].operator", "detekt"),
