@@ -5,7 +5,8 @@ Field names here are the contract.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -179,7 +180,7 @@ def link(raw: LinkDocument) -> Link:
 def pipeline(name: str, raw: PipelineDocument) -> Pipeline:
     operators = {}
     for op, spec in raw.operators.items():
-        try:
+        with _below(f"operators.{op}"):
             operators[op] = OperatorSpec(
                 name=op,
                 needs=tuple(spec.needs),
@@ -189,8 +190,6 @@ def pipeline(name: str, raw: PipelineDocument) -> Pipeline:
                 knobs={k: tuple(v) for k, v in spec.knobs.items()},
                 tiers=None if spec.tiers is None else tuple(spec.tiers),
             )
-        except InvalidInput as error:
-            raise error.within(key=f"operators.{op}") from None
     size = raw.input_bytes
     if not isinstance(size, dict):
         size = {op: size for op, spec in operators.items() if not spec.needs}
@@ -208,14 +207,12 @@ def pipeline(name: str, raw: PipelineDocument) -> Pipeline:
 def operator_profile(raw: OperatorProfileDocument) -> OperatorProfile:
     owner, slash, name = raw.operator.rpartition("/")
     latency = raw.latency_ms
-    try:
+    with _below("latency_ms"):
         stats = (
             LatencyStats(mean=latency.mean, p50=latency.p50, p95=latency.p95, p99=latency.p99)
             if isinstance(latency, LatencyDocument)
             else LatencyStats(mean=latency)
         )
-    except InvalidInput as error:
-        raise error.within(key="latency_ms") from None
     return OperatorProfile(
         operator=name,
         pipeline=owner if slash else None,
@@ -247,15 +244,17 @@ def query(raw: QueryDocument, pipelines: Mapping[str, Pipeline]) -> Query:
     if isinstance(source, str):
         known = pipelines.get(raw.pipeline)
         source = dict.fromkeys(known.sources if known else (), source)
-    try:
+    with _below("slo"):
         slo = Slo(
             latency_ms=raw.slo.latency_ms,
             percentile=raw.slo.percentile,
             accuracy=raw.slo.accuracy,
             cost_usd_per_1000=raw.slo.cost_usd_per_1000,
         )
-    except InvalidInput as error:
-        raise error.within(key="slo") from None
+    with _below("input"):
+        taken = Source(kind=raw.input.kind, path=raw.input.path, arrivals=raw.input.arrivals)
+    with _below("output"):
+        given = Sink(kind=raw.output.kind, path=raw.output.path)
     return Query(
         id=raw.id,
         pipeline=raw.pipeline,
@@ -266,9 +265,18 @@ def query(raw: QueryDocument, pipelines: Mapping[str, Pipeline]) -> Query:
         count=raw.count,
         tenant=raw.tenant,
         slo=slo,
-        input=Source(kind=raw.input.kind, path=raw.input.path, arrivals=raw.input.arrivals),
-        output=Sink(kind=raw.output.kind, path=raw.output.path),
+        input=taken,
+        output=given,
     )
+
+
+@contextlib.contextmanager
+def _below(key: str) -> Iterator[None]:
+    """Place complaints below `key`."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise error.within(key=key) from None
 
 
 def submission_document(s: Submission) -> dict[str, Any]:
