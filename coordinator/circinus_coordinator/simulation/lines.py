@@ -9,7 +9,7 @@ from typing import Any
 
 from circinus_coordinator.simulation.world import Event, Go, World
 
-__all__ = ["Transfer", "Wire"]
+__all__ = ["Transfer", "Wire", "change_speed", "lost"]
 
 
 class Wire:
@@ -21,7 +21,9 @@ class Wire:
         ms_per_byte: At full speed; infinite where there is no bandwidth.
     """
 
-    __slots__ = ("busy", "delay_ms", "down", "ends", "free_at", "ms_per_byte", "slow", "slowdowns")
+    __slots__ = (
+        "busy", "delay_ms", "down", "ends", "free_at", "gaps", "ms_per_byte", "slow", "slowdowns",
+    )  # fmt: skip
 
     def __init__(self, ends: tuple[str, str], delay_ms: float, ms_per_byte: float) -> None:
         self.ends = ends
@@ -29,13 +31,33 @@ class Wire:
         self.ms_per_byte = ms_per_byte
         self.free_at = 0.0
         self.busy = 0.0  # of all that was ever sent
+        self.gaps: list[tuple[float, float]] = []  # idle spells before `free_at`
         self.down = 0  # number of reasons
         self.slow = 1.0
         self.slowdowns: list[float] = []
 
+    def backlog(self, now: float) -> float:
+        """Milliseconds of sending that lie ahead."""
+        idle = sum(max(0.0, end - max(begin, now)) for begin, end in self.gaps)
+        return max(0.0, self.free_at - now) - idle
+
     def busy_until(self, now: float) -> float:
-        """Milliseconds on the line by `now`."""
-        return self.busy - max(0.0, self.free_at - now)
+        """Milliseconds of sending by `now`."""
+        return self.busy - self.backlog(now)
+
+    def reserve(self, now: float, begin: float, ms: float) -> None:
+        """Send for `ms` from `begin` on, which may lie after the line is free."""
+        free_at = max(self.free_at, now)
+        if begin > free_at:
+            self.gaps = [gap for gap in self.gaps if gap[1] > now] + [(free_at, begin)]
+        self.free_at = begin + ms
+        self.busy += ms
+
+    def cut(self, now: float) -> None:
+        """Forget what lies ahead."""
+        self.busy = self.busy_until(now)
+        self.free_at = min(self.free_at, now)
+        self.gaps.clear()
 
 
 class Transfer:
@@ -63,16 +85,18 @@ class Transfer:
         if wire.down or self.line_ms == math.inf:
             self.world.fail(r)
             return
+        on_line = self.line_ms * wire.slow
         free_at = wire.free_at
         begin = free_at if free_at > now else now  # noqa: FURB136 - twice as fast as max()
         if self.uplinks:
             begin = max(begin, *(uplink.free_at for uplink, _ in self.uplinks))
             for uplink, ms in self.uplinks:
-                uplink.free_at = begin + ms
-                uplink.busy += ms
-        on_line = self.line_ms * wire.slow
-        wire.busy += on_line
-        wire.free_at = gone = begin + on_line
+                uplink.reserve(now, begin, ms)
+            wire.reserve(now, begin, on_line)
+        else:
+            wire.busy += on_line
+            wire.free_at = begin + on_line
+        gone = begin + on_line
         world = self.world
         heapq.heappush(world.agenda, (gone + wire.delay_ms, world.order(), self.arrive, r, self))
 
@@ -104,6 +128,10 @@ def change_speed(world: World, wire: Wire, slow: float, now: float) -> None:
         return (time + max(0.0, left) * (ratio - 1), order, handler, r, transfer)
 
     world.revise(change)
-    backlog = max(0.0, wire.free_at - now)
-    wire.free_at += backlog * (ratio - 1)
-    wire.busy += backlog * (ratio - 1)
+    wire.busy += wire.backlog(now) * (ratio - 1)
+
+    def later(time: float) -> float:
+        return time + max(0.0, time - now) * (ratio - 1)
+
+    wire.gaps = [(later(begin), later(end)) for begin, end in wire.gaps]
+    wire.free_at = later(wire.free_at)

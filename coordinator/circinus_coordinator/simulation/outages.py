@@ -68,8 +68,7 @@ class Outages:
         cut = set(wires)
         self._world.revise(lambda event: None if lost(self._world, event, cut) else event)
         for wire in wires:
-            wire.busy = wire.busy_until(now)
-            wire.free_at = min(wire.free_at, now)
+            wire.cut(now)
         machine = self._machines.get(fault.device or "")
         if machine is not None:
             machine.down += 1

@@ -140,7 +140,7 @@ def test_same_requests_same_ends(settings: list[Setting], cores: int, load: floa
     now, requests = 0.0, []
     for _ in range(3000):
         now += rng.expovariate(load * full)
-        requests.append((now, now + rng.choice([40, 150, 1000]), rng.randrange(len(settings))))
+        requests.append((now, now + rng.choice([15, 40, 150, 1000]), rng.randrange(len(settings))))
     times = [[rng.lognormvariate(2.2, 0.5) for _ in range(3000)] for _ in settings]
     expected = really(requests, settings, cores, times)
     found = simulated(requests, settings, cores, times)

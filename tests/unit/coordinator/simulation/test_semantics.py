@@ -124,7 +124,12 @@ def test_a_capped_uplink_holds_back_what_goes_to_different_devices() -> None:
             {"between": ["device", "cloud"], "rtt_ms": 0, "bandwidth_mbps": 1}]  # fmt: skip
     scenario = fleet(CHAIN, {"a": 0, "b": 0}, devices=devices, links=wide)
     plans = decide({"a": "pi", "b": "box"}, {"a": "pi", "b": "srv"})
-    assert latencies(play(scenario, plans, [0, 0])) == [pytest.approx(80), pytest.approx(160 + 80)]
+    report = play(scenario, plans, [0, 0])
+    assert latencies(report) == [pytest.approx(80), pytest.approx(160 + 80)]
+    assert report.devices["pi"]["uplink"] == pytest.approx(0.320 / 100)
+    # At 0.2 s the second has not quite got through: its line was idle before.
+    short = play(scenario, plans, [0, 0], seconds=0.2)
+    assert short.links["pi", "srv"] == pytest.approx(0.040 / 0.2)
 
 
 def test_queries_share_an_instance() -> None:
