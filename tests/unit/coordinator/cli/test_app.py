@@ -119,7 +119,7 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_commands_of_later_releases_are_absent() -> None:
-    assert not {"simulate", "doctor", "device"} & set(COMMANDS)
+    assert not {"doctor", "device"} & set(COMMANDS)
     group = root.get_command(click.Context(root), "scenario")
     assert isinstance(group, click.Group)
     assert set(group.commands) == {"validate", "export"}
