@@ -16,6 +16,7 @@ import pytest_asyncio
 from circinus.mqtt import BrokerAddress, LinkOptions, MqttLink, Presence, Protocol
 from circinus_coordinator.broker import RunningBroker
 from tests.integration.conftest import DEADLINE_S, Received
+from tests.integration.coordinator_bench import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,6 +24,8 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 ACCEPTED_311 = bytes([0x20, 2, 0, 0])
 ACCEPTED_5 = bytes([0x20, 3, 0, 0, 0])
+# DISCONNECT with "session taken over".
+TAKEN_OVER = bytes([0xE0, 1, 0x8E])
 # With a Receive Maximum (0x21) of 2.
 ACCEPTED_5_WINDOW_2 = bytes([0x20, 6, 0, 0, 3, 0x21, 0, 2])
 
@@ -121,6 +124,36 @@ async def test_connection_that_drops_at_once_backs_off(scripted: Any, start_link
     )
     await broker.seen(6)
     assert rng.ceilings[:5] == [1, 2, 4, 8, 16]
+
+
+async def test_a_second_client_of_the_same_id_is_named_where_the_broker_tells(
+    scripted: Any, start_link: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def take_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ACCEPTED_5)
+        await read_packet(reader)
+        writer.write(TAKEN_OVER)
+
+    broker, address = await scripted(take_over)
+    presence = Presence(topic="who", payload=lambda *_: b"x")
+    await start_link(address, client_id="pi", presence=presence, rng=RecordedDelays(), wait=False)
+    await broker.seen(3)
+    assert "another client connected as 'pi'" in caplog.text
+
+
+@pytest.mark.needs_mosquitto
+async def test_two_clients_of_one_id_are_suspected_where_the_broker_just_closes(
+    mosquitto: RunningBroker, start_link: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = BrokerAddress(host=mosquitto.host, port=mosquitto.port)
+    links = [
+        await start_link(address, client_id="twin", fast=False, rng=RecordedDelays(), wait=False)
+        for _ in range(2)
+    ]
+    await until(lambda: max(link.counters.connects for link in links) >= 5, "they took turns")
+    hints = [r.getMessage() for r in caplog.records if "is another client connected as" in r.msg]
+    assert hints
+    assert len(hints) <= 2, "once by each"
 
 
 async def test_connection_that_ends_during_the_birth_is_noticed_at_once(

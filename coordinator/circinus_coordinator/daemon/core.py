@@ -229,7 +229,8 @@ class Core:
             state = self.registry.get(change.device)
             if state is not None:
                 effects.records.append(records.device_record(state))
-            effects.note("device", change.device, change.cause, online=change.online)
+            warning = {"warning": True} if change.contested else {}
+            effects.note("device", change.device, change.cause, online=change.online, **warning)
         return effects.add(self._fleet_changed(now))
 
     # ---- planning ---------------------------------------------------------------------------

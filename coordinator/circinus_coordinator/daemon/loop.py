@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from circinus_coordinator.daemon.views import Change
 from circinus_coordinator.store import EventRecord, Record, Store
 
 __all__ = ["EventLoop"]
+
+logger = logging.getLogger(__name__)
 
 TICK_S = 0.2
 # Events that wait are taken together, so that they share one transaction.
@@ -174,6 +177,8 @@ class EventLoop:
         for message in effects.messages:
             self._publish(message)
         for change in changes:
+            if change.data.get("warning"):
+                logger.warning("%s: %s", change.subject, change.text)
             self._changes.publish(change)
 
     def _change(self, note: Note) -> Change:

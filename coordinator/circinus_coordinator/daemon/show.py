@@ -58,6 +58,7 @@ def _device(core: Core, state: DeviceState, now: float) -> DeviceView:
         queued={i.key: i.queued for i in telemetry.instances} if telemetry else {},
         links=list(telemetry.links) if telemetry else [],
         dropped=dict(telemetry.dropped) if telemetry else {},
+        warning=state.warning(now),
     )
 
 

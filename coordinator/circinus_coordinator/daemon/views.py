@@ -56,6 +56,7 @@ class DeviceView:
         cpu_percent: Of one core; None without telemetry.
         queued: Requests waiting per instance.
         dropped: What its agent ignored or dropped since it started, by cause.
+        warning: What somebody should look after; None where all is well.
     """
 
     id: str
@@ -75,6 +76,7 @@ class DeviceView:
     queued: dict[str, int]
     links: list[LinkMeasurement]
     dropped: dict[str, int] = field(default_factory=dict)
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

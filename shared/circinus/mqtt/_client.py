@@ -26,7 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from circinus.mqtt.address import BrokerAddress
 from circinus.mqtt.options import LinkOptions
 
-__all__ = ["FAILURE", "Arrival", "Client", "ClosedEarly", "Refusal", "reason"]
+__all__ = ["FAILURE", "Arrival", "Client", "ClosedEarly", "Refusal", "reason", "why_ended"]
 
 Arrival = Callable[[str, bytes, bool], None]
 
@@ -39,6 +39,11 @@ RECEIVE_MAXIMUM = 65_535
 
 # From here on a reason code says failure (MQTT 5.0, 2.4; in SUBACK also MQTT 3.1.1, 3.9.3).
 FAILURE = 0x80
+
+# MQTT 5.0, 3.14.2.1. Not every broker says so: Mosquitto 2.0.11 just closes, and for that the
+# library makes up the other one.
+TAKEN_OVER = 0x8E
+UNSPECIFIED = 0x80
 
 
 class ClosedEarly(aiomqtt.MqttError):
@@ -241,6 +246,14 @@ def reason(code: int | ReasonCode | None) -> int:
     if isinstance(code, ReasonCode):
         return int(code.value)
     return -1 if code is None else int(code)
+
+
+def why_ended(error: aiomqtt.MqttError, client_id: str) -> str:
+    """What ended a connection, for people."""
+    code = reason(error.rc) if isinstance(error, aiomqtt.MqttCodeError) else -1
+    if code == TAKEN_OVER:
+        return f"another client connected as {client_id!r}"
+    return "closed by the broker or the network" if code == UNSPECIFIED else str(error)
 
 
 def _look_at(future: asyncio.Future[None]) -> None:

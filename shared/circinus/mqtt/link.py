@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import aiomqtt
 
 from circinus.errors import InvalidInput
-from circinus.mqtt._client import Client
+from circinus.mqtt._client import Client, why_ended
 from circinus.mqtt._connection import Connection
 from circinus.mqtt._dialer import Dialer
 from circinus.mqtt._inbox import Inbox
@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 
 # A broker that does not close on DISCONNECT is not worth more.
 DISCONNECT_S = 2.0
+
+# Connections in a row that the broker ended soon after it took them. A broker that restarts ends
+# one; two clients of one identifier end each other's for as long as both run.
+SUSPICIOUS_DROPS = 3
 
 
 class MqttLink:
@@ -71,6 +75,8 @@ class MqttLink:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.address = address
+        self._client_id = client_id
+        self._short = 0  # connections in a row that did not last
         self.boot_id = boot_id or uuid.uuid4().hex
         self.counters = Counters()
         self.connected = asyncio.Event()
@@ -302,13 +308,28 @@ class MqttLink:
             await self._serve(client)
         except aiomqtt.MqttError as error:
             self.counters.drops += 1
-            log.warning("%s: connection lost: %s", self.address, error)
+            log.warning("%s: connection lost: %s", self.address, why_ended(error, self._client_id))
+            self._suspect(self._clock() - started)
         finally:
             self.connected.clear()
             self._connection = None
             client.abandon()
             self._outbox.connection_lost()
         return self._clock() - started
+
+    def _suspect(self, uptime_s: float) -> None:
+        """Name the likely cause where one connection after the other ends early; once."""
+        self._short = self._short + 1 if uptime_s < self._options.stable_after_s else 0
+        if self._short == SUSPICIOUS_DROPS:
+            log.error(
+                "%s: %d connections in a row ended within %g s: is another client connected "
+                "as %r? Each takes the connection from the other until one of them is stopped "
+                "or given another name",
+                self.address,
+                self._short,
+                self._options.stable_after_s,
+                self._client_id,
+            )
 
     async def _serve(self, client: Client) -> None:
         connection = Connection(

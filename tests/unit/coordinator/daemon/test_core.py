@@ -24,7 +24,7 @@ from circinus.messages import (
     decode,
 )
 from circinus.scenario import Scenario, decode_scenario, decode_submission
-from circinus_coordinator.daemon import Settings, show
+from circinus_coordinator.daemon import QueryState, Settings, show
 from circinus_coordinator.daemon.core import Core
 from circinus_coordinator.daemon.effects import Effects
 from circinus_coordinator.daemon.planner import compute
@@ -236,6 +236,26 @@ def test_a_device_that_is_back_in_time_changes_nothing(serving: Bench) -> None:
     serving.say(Status(device="dc1", boot_id="dc1", session=2, online=True))
     serving.run(20)
     assert serving.plans == plans
+
+
+def test_an_agent_that_outlived_another_of_its_id_serves_on(serving: Bench) -> None:
+    for session in (2, 3):
+        serving.say(Status(device="pi1", boot_id="twin", session=session, online=True))
+        serving.say(Status(device="pi1", boot_id="pi1", session=session, online=True))
+    serving.say(Status(device="pi1", boot_id="twin", session=3, online=False))
+    serving.run(30)
+    assert serving.query().state is QueryState.SERVING
+
+
+def test_two_agents_of_one_id_are_shown_at_the_device_and_in_the_log(bench: Bench) -> None:
+    bench.connect("pi1")
+    bench.connect("pi1", boot="twin")
+    back = Status(device="pi1", boot_id="pi1", session=2, online=True)
+    notes = bench.core.on_message(back, bench.now).notes
+    warning = "another agent uses the id 'pi1': start one of them with another --device"
+    assert [note.text for note in notes if note.data.get("warning")] == [warning]
+    views = {view.id: view.warning for view in show.devices(bench.core, bench.now)}
+    assert views["pi1"] == warning
 
 
 def test_a_device_of_an_unknown_class_is_listed_and_not_planned(bench: Bench) -> None:

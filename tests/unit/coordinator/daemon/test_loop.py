@@ -25,26 +25,50 @@ def nothing(_now: float) -> Effects:
     return Effects()
 
 
-async def test_a_wish_that_met_a_full_queue_is_refused_once_the_loop_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("circinus_coordinator.daemon.loop._QUEUE", 1)
-    store = Store(tmp_path)
-    loop = EventLoop(
-        Core(
-            Settings(store=tmp_path, fleet=tmp_path),
-            fleet=Scenario(),
-            store_id="s",
-            prefix="x",
-            restored=Restored(),
-            now=0.0,
-        ),
+def event_loop(folder: Path, store: Store) -> EventLoop:
+    core = Core(
+        Settings(store=folder, fleet=folder),
+        fleet=Scenario(),
+        store_id="s",
+        prefix="x",
+        restored=Restored(),
+        now=0.0,
+    )
+    return EventLoop(
+        core,
         store,
         PlannerPool(None),
         Changes(),
         publish=lambda _message: None,
         connections=lambda: (False, 0),
     )
+
+
+async def test_what_somebody_should_look_after_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def happened(_now: float) -> Effects:
+        effects = Effects()
+        effects.note("device", "pi", "two agents", warning=True)
+        effects.note("device", "pi", "connected")
+        return effects
+
+    store = Store(tmp_path)
+    loop = event_loop(tmp_path, store)
+    running = asyncio.create_task(loop.run())
+    await loop.do(happened)
+    loop.close()
+    await running
+    store.close()
+    assert [record.getMessage() for record in caplog.records] == ["pi: two agents"]
+
+
+async def test_a_wish_that_met_a_full_queue_is_refused_once_the_loop_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("circinus_coordinator.daemon.loop._QUEUE", 1)
+    store = Store(tmp_path)
+    loop = event_loop(tmp_path, store)
     wishes = [asyncio.create_task(loop.do(nothing)) for _ in range(4)]
     await asyncio.sleep(0)  # one is in the queue, the others wait for room
     loop.close()

@@ -55,11 +55,71 @@ def test_a_will_of_an_older_incarnation_is_ignored() -> None:
     assert registry(born("a", 5), born("b", 1), will("a", 5)).is_online("d")
 
 
-def test_a_birth_of_an_older_incarnation_is_ignored() -> None:
+def boot(made: Registry) -> tuple[str, int]:
+    state = made.get("d")
+    assert state is not None
+    return state.boot_id, state.session
+
+
+def test_a_birth_that_an_older_incarnation_had_before_is_ignored() -> None:
+    assert boot(registry(born("a", 5), born("b", 1), born("a", 5))) == ("b", 1)
+
+
+def test_a_new_birth_of_a_replaced_incarnation_brings_it_back() -> None:
+    """It was never gone: two agents of one id push each other off the broker."""
+    made = registry(born("a", 5), born("b", 1))
+    (change, _) = made.status(born("a", 6), 1)
+    assert (change.session, boot(made)) == (True, ("a", 6))
+
+
+def test_the_agent_that_is_left_of_two_is_online_again() -> None:
+    made = registry(born("a", 5), born("b", 1), will("b", 1), born("a", 6))
+    made.telemetry(beat("a"), 9)
+    made.tick(18)
+    assert made.is_online("d")
+
+
+def test_two_agents_of_one_id_are_told_once() -> None:
+    made = registry(born("a", 5), born("b", 1))
+    told = [
+        change.cause
+        for session in (6, 7, 8)
+        for name in ("a", "b")
+        for change in made.status(born(name, session), session)
+        if change.contested
+    ]
+    assert told == ["another agent uses the id 'd': start one of them with another --device"]
+
+
+def test_two_agents_that_share_a_broker_are_told_by_their_telemetry() -> None:
+    made = registry(born("a"), born("b"))
+    assert made.telemetry(beat("a"), 9.9) == []  # may have been on its way
+    made.telemetry(beat("b"), 9.9)
+    assert [change.contested for change in made.telemetry(beat("a"), 10)] == [True]
+
+
+def test_a_dispute_is_over_once_nothing_shows_it() -> None:
     made = registry(born("a", 5), born("b", 1), born("a", 6))
     state = made.get("d")
     assert state is not None
-    assert state.boot_id == "b"
+    assert (bool(state.warning(59)), state.warning(60)) == (True, None)
+
+
+def test_an_ordinary_restart_is_no_dispute() -> None:
+    made = registry(born("a", 5), will("a", 5))
+    assert not any(change.contested for change in made.status(born("b", 1), 1))
+
+
+def test_a_replaced_incarnation_that_still_beats_takes_over_from_one_that_left() -> None:
+    made = registry(born("a", 5), born("b", 1), will("b", 1))
+    (change,) = made.telemetry(beat("a"), 1)
+    assert (change.online, change.session, boot(made)) == (True, True, ("a", 5))
+
+
+def test_a_replaced_incarnation_that_said_good_bye_stays_away() -> None:
+    made = registry(born("a", 5), born("b", 1), will("a", 5), will("b", 1))
+    assert made.telemetry(beat("a"), 1) == []
+    assert not made.is_online("d")
 
 
 def test_a_will_of_an_incarnation_never_seen_is_left_to_the_silence() -> None:
@@ -160,16 +220,27 @@ events = st.lists(
 
 
 @given(events)
-def test_a_boot_once_replaced_never_comes_back(messages: list[Status]) -> None:
+def test_a_boot_that_comes_back_has_a_session_it_never_had(messages: list[Status]) -> None:
     made = Registry(10)
-    seen: list[str] = []
+    seen: list[tuple[str, int]] = []
     for message in messages:
         made.status(message, 0)
-        state = made.get("d")
-        assert state is not None
-        seen.append(state.boot_id)
-    runs = [boot for boot, _ in itertools.groupby(seen)]
+        seen.append(boot(made))
+    runs = [place for place, _ in itertools.groupby(seen)]
     assert len(runs) == len(set(runs))
+
+
+restarted = [born("a", 1), will("a", 1), born("a", 2), will("a", 2)]
+
+
+@given(st.permutations(restarted))
+def test_whatever_an_old_incarnation_left_behind_the_new_one_is_found(late: list[Status]) -> None:
+    """All that overtook the new one's birth, and then its sign of life."""
+    made = registry(born("b", 1), *late)
+    made.tick(10)
+    made.telemetry(beat("b"), 10)
+    assert made.is_online("d")
+    assert boot(made) == ("b", 1)
 
 
 @given(st.permutations([born("a", 1), will("a", 1), born("a", 2), will("a", 2), born("a", 3)]))
