@@ -9,7 +9,6 @@ import numpy as np
 
 from circinus.fleet import DeviceClass
 from circinus.query import Slo
-from circinus.scenario import DEFAULT_MAX_UTILISATION as MAX_UTILISATION
 from circinus_coordinator.generation.contention import FloatArray, Group, plan_uses, scale_for
 from circinus_coordinator.generation.demand import Demand, settle
 from circinus_coordinator.generation.fleet import WIFI, Fleet
@@ -50,11 +49,12 @@ def calibrate(
     seed: int,
     tightness: float,
     contention: float,
+    queueing: bool,
 ) -> Calibration:
     """Draw SLOs, let customers settle, and scale rates to the contention asked for."""
-    reference = Reference(fleet.tiers, fleet.classes, machines)
+    reference = Reference(fleet.tiers, fleet.classes, machines, queueing=queueing)
     slos = _slos(demand, tables, reference, tightness)
-    pools = _pools(fleet, machines, demand)
+    pools = _pools(fleet, machines, demand, reference.utilisation)
     uses = {
         kind: _uses(demand, int(kind), tables, reference, slos, pools)
         for kind in demand.kinds()[1].tolist()
@@ -85,9 +85,9 @@ def _slos(
 
 
 def _pools(
-    fleet: Fleet, machines: Mapping[str, DeviceClass], demand: Demand
+    fleet: Fleet, machines: Mapping[str, DeviceClass], demand: Demand, utilisation: float
 ) -> dict[Resource, float]:
-    """What each resource offers in all, and `MAX_UTILISATION` of what is per second.
+    """What each resource offers in all, and of seconds the part that may be used.
 
     Of end devices only those count that are sources.
     """
@@ -97,16 +97,23 @@ def _pools(
     counts = np.bincount(demand.path[seen], minlength=len(demand.paths)).tolist()
     for path, count in zip(demand.paths, counts, strict=True):
         if count:
-            _add(pools, inner, path.source, machines[path.device_class], count)
+            _add(pools, inner, path.source, machines[path.device_class], count, utilisation)
             pools["uplink", path.access.name, path.source] = path.access.uplink_mbps * count
     for (tier, name), count in fleet.counts.items():
         if tier != inner:
-            _add(pools, tier, name, machines[name], count)
+            _add(pools, tier, name, machines[name], count, utilisation)
     return pools
 
 
-def _add(pools: dict[Resource, float], tier: str, pool: str, kind: DeviceClass, count: int) -> None:
-    offered = {what: amount * MAX_UTILISATION for what, amount in kind.resources.items()}
+def _add(
+    pools: dict[Resource, float],
+    tier: str,
+    pool: str,
+    kind: DeviceClass,
+    count: int,
+    utilisation: float,
+) -> None:
+    offered = {what: amount * utilisation for what, amount in kind.resources.items()}
     for what, amount in (*offered.items(), ("memory", kind.memory_mb)):
         pools[what, tier, pool] = pools.get((what, tier, pool), 0.0) + amount * count
 

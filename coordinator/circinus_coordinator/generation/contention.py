@@ -43,10 +43,10 @@ def fraction(groups: Sequence[Group], scale: float) -> float:
 
         max sum w r x   with, for each resource,  sum r x u <= 1,  sum over plans x <= 1
 
-    over the demand of groups that have a plan at all. Pools: all cores (accelerators) of one
-    class in one tier times `max_utilisation`, and of end devices only those that are sources;
-    all uplinks of one class and access. Memory, waiting and links between tiers are left out, so
-    what really fits is less.
+    over the demand of groups that have a plan at all, plans as `reference` estimates them. Pools:
+    cores, accelerators and memory of all machines of one class in one tier (of end devices only
+    those that are sources, each by itself in a small scenario), and the uplinks of one class and
+    access. Links between tiers and what is lost to whole workers are left out.
     """
     return _Bound(groups).fraction(scale)
 

@@ -51,7 +51,7 @@ def generate(  # noqa: PLR0913 (one argument per thing a user may choose)
         tightness: 0 (twice the usual slack in every SLO) to 1 (none).
         splittable: The fraction of queries whose traffic may be split.
         billing: How machines beyond the device tier are paid for.
-        queueing: The scenario's own flag.
+        queueing: The scenario's own flag; rates are scaled for it.
         arrivals: Relative intensities a query's rate is multiplied with, drawn by query
             (`read_arrivals`); None for a log-normal spread.
         bandwidth_mbps: Quantiles of mobile uplinks, worst first (`read_bandwidth`); None for
@@ -86,7 +86,14 @@ def generate(  # noqa: PLR0913 (one argument per thing a user may choose)
     }
     tables = {p.name: accuracy_table(p, [figures[name] for name in p.needs], seed) for p in used}
     found = calibrate(
-        demand, fleet, machines, tables, seed=seed, tightness=tightness, contention=contention
+        demand,
+        fleet,
+        machines,
+        tables,
+        seed=seed,
+        tightness=tightness,
+        contention=contention,
+        queueing=queueing,
     )
     return Scenario(
         tiers=names,

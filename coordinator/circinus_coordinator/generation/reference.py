@@ -1,7 +1,8 @@
-"""Plans estimated on an idle fleet: what SLOs are drawn from and contention is measured with.
+"""Plans, estimated: what SLOs are drawn from and contention is measured with.
 
-Not the planner: no waiting, one machine per tier in a plan, and of the config vectors only some
-of those measured. It need not be exact; it must be cheap, and the same everywhere.
+Not the planner: a flat allowance for waiting, one machine per tier in a plan, and of the config
+vectors only some of those measured. It need not be exact; it must be cheap, and the same
+everywhere.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ IntArray = npt.NDArray[np.int64]
 Resource = tuple[str, str, str]
 # Of an accuracy table, the first (the good ones, see `tables`) and so many more by accuracy.
 _GOOD, _SPREAD = 40, 120
+# With queueing, machines are counted on up to here: the last of `max_utilisation` is of no use to
+# queries in a hurry (chosen so that the planner reaches about the contention asked for).
+BUSY = 0.6
+# Every step waits as long as it takes, on average, with as much deviation: M/M/1 at half load.
+# Without it, what fits by this estimate would mostly be refused for the waiting it causes.
+_WAITING = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,15 +94,23 @@ class Plans:
 
 
 class Reference:
-    """Estimates plans on machines of a fleet."""
+    """Estimates plans on machines of a fleet.
+
+    Attributes:
+        utilisation: Of machines, up to which the estimate counts on them.
+    """
 
     def __init__(
         self,
         tiers: Sequence[str],
         classes: Mapping[str, Sequence[str]],
         machines: Mapping[str, DeviceClass],
+        *,
+        queueing: bool,
     ) -> None:
         self._tiers, self._classes, self._machines = tiers, classes, machines
+        self.utilisation = BUSY if queueing else MAX_UTILISATION
+        self._queueing = queueing
         self._between = {
             frozenset(row.between): (row.rtt_ms, row.bandwidth_mbps, row.price_usd_gb)
             for row in tier_links(tiers)
@@ -158,9 +173,9 @@ class Reference:
         amount = np.array([self._machines[name].cores for name in kinds])[at]
         dominant = np.maximum(cores / amount[:, None], gpu)  # every accelerator here counts 1
         tally.usd += rate[:, None] * dominant + op.price_usd[configs]
-        # Workers multiply with the load, and each holds its memory.
+        # With queueing, workers multiply with the load, and each holds its memory.
         busy_s = np.where(np.isinf(mean), 0.0, mean) / 1e3
-        held = busy_s * op.memory_mb[configs] / MAX_UTILISATION
+        held = busy_s * op.memory_mb[configs] / self.utilisation if self._queueing else 0 * busy_s
         for s, (tier, name) in enumerate(tally.slots):
             here = (at == s)[:, None]
             if here.any():
@@ -169,7 +184,8 @@ class Reference:
                 tally.take(("memory", tier, pool), np.where(here, held, 0.0))
                 if self._machines[name].accelerators:
                     tally.take(("gpu", tier, pool), np.where(here, gpu, 0.0))
-        return mean, deviation * deviation
+        waiting = _WAITING * np.where(np.isinf(mean), 0.0, mean)
+        return mean + waiting, deviation * deviation + waiting * waiting
 
     def _placements(
         self, template: PipelineTemplate, table: AccuracyTable, apart: bool
