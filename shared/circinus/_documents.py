@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import enum
 import json
 import os
 import re
@@ -186,6 +187,18 @@ def _expanded_size(root: pyyaml.Node) -> int:
 
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `([^`]*)`)?")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`(?: - at `([^`]*)`)?")
+_ENUM = re.compile(r"Invalid enum value '?(.*?)'?$")
+_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
+_WORDS = {
+    "object": "a map",
+    "array": "a list",
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
+_ENTRIES = (["array"], "object")
 _OTHER = re.compile(r"(.*?)(?: - at `([^`]*)`)?$", re.DOTALL)
 
 
@@ -202,8 +215,30 @@ def _explained(message: str, kind: Any, raw: Any, name: str) -> InvalidInput:
         return InvalidInput("is missing", file=name, key=_join(where, match[1]), remedy="add it")
     match = _OTHER.match(message)
     assert match is not None  # the pattern matches any text
-    where, _ = _locate(raw, kind, match[2])
-    return InvalidInput(match[1], file=name, key=where or None)
+    where, place = _locate(raw, kind, match[2])
+    problem, hint = _in_words(match[1], place)
+    return InvalidInput(problem, file=name, key=where or None, remedy=hint)
+
+
+def _in_words(message: str, place: Any) -> tuple[str, str | None]:
+    """What msgspec says of a value, in words a document's author uses, and what may stand there."""
+    if match := _ENUM.match(message):
+        known = [str(item.value) for option in _options(place) for item in _members(option)]
+        close = difflib.get_close_matches(match[1], known, n=1)
+        listed = f"one of: {', '.join(known)}"
+        remedy = f"did you mean {close[0]!r}? {listed}" if close else listed
+        return f"unknown value {match[1]!r}", remedy if known else None
+    if match := _TYPE.fullmatch(message):
+        wanted = [t for t in match[1].split(" | ") if t != "null"]
+        if all(t in _WORDS for t in (*wanted, match[2])):
+            words = list(dict.fromkeys(_WORDS[t] for t in wanted))
+            hint = "begin each entry with '- '" if (wanted, match[2]) == _ENTRIES else None
+            return f"must be {' or '.join(words)}, not {_WORDS[match[2]]}", hint
+    return message, None
+
+
+def _members(kind: Any) -> list[enum.Enum]:
+    return list(kind) if isinstance(kind, type) and issubclass(kind, enum.Enum) else []
 
 
 def _join(path: str, field: str) -> str:
