@@ -64,7 +64,7 @@ def _programme(scenario: Scenario, aim: Aim, slots: int = 1) -> PlacedPlan | Non
     catalogue = Catalogue(scenario)
     programme = catalogue.programme(query, slots=slots)
     choices, moving = offers(programme, Ledger(scenario), Pricing(), rate_rps=0.0)
-    found = solve(programme, choices, moving, limits_of(query), aim=aim)
+    found = solve(programme, choices, moving, limits_of(query.slo), aim=aim)
     return None if found is None else place(catalogue, query, plan_of(programme, found))
 
 

@@ -9,7 +9,7 @@ node, and labels at one node may be compared with one another.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from circinus.pipeline import Config
 from circinus.scenario import Scenario
 
-__all__ = ["AccuracyTable", "Automaton", "anything", "recognise"]
+__all__ = ["AccuracyTable", "Automaton", "recognise"]
 
 Key = frozenset[tuple[str, Config]]
 Vector = tuple[int, ...]
@@ -35,6 +35,8 @@ class AccuracyTable:
         self._operators = scenario.pipelines[pipeline].operators
         self._exact: dict[Key, float] = {}
         self._alike: dict[Key, float] = {}
+        self._vectors: dict[object, dict[Vector, float]] = {}
+        self._cores: dict[tuple[str, Config], Config] = {}
         self._neutral = any(spec.neutral_knobs for spec in self._operators.values())
         for row in scenario.accuracy:
             if row.pipeline == pipeline:
@@ -62,15 +64,37 @@ class AccuracyTable:
             order: All operators of the pipeline.
             ids: For each operator, the id of each config it may take.
         """
-        found: dict[Vector, None] = {}
-        for key, mean in self._exact.items():
-            if mean >= floor and (vector := _vector(dict(key), order, ids)) is not None:
-                found[vector] = None
+        key = tuple((name, *known) for name, known in zip(order, ids, strict=True))
+        if key not in self._vectors:
+            self._vectors[key] = self._all(order, ids)
+        return [vector for vector, mean in self._vectors[key].items() if mean >= floor]
+
+    def _all(
+        self, order: Sequence[str], ids: Sequence[Mapping[Config, int]]
+    ) -> dict[Vector, float]:
+        found: dict[Vector, float] = {}
         if self._neutral:
+            alike: list[dict[Config, list[int]]] = []
+            for name, known in zip(order, ids, strict=True):
+                alike.append({})
+                for config, number in known.items():
+                    alike[-1].setdefault(self._core(name, config), []).append(number)
+            empty = Config()
             for key, mean in self._alike.items():
-                if mean >= floor:
-                    found.update(dict.fromkeys(self._variants(dict(key), order, ids)))
-        return list(found)
+                cores = dict(key)
+                if not cores.keys() <= set(order):
+                    continue
+                fitting = [
+                    known.get(cores.get(name, empty), [])
+                    for name, known in zip(order, alike, strict=True)
+                ]
+                found.update(dict.fromkeys(itertools.product(*fitting), mean))
+        # A vector's own row beats the one of its like.
+        for key, mean in self._exact.items():
+            vector = _vector(dict(key), order, ids)
+            if vector is not None:
+                found[vector] = mean
+        return found
 
     def _essence(self, key: Key) -> Key:
         """The vector without its neutral knobs."""
@@ -80,24 +104,12 @@ class AccuracyTable:
 
     def _core(self, name: str, config: Config) -> Config:
         neutral = self._operators[name].neutral_knobs
-        return Config({k: v for k, v in config.items() if k not in neutral})
-
-    def _variants(
-        self,
-        cores: Mapping[str, Config],
-        order: Sequence[str],
-        ids: Sequence[Mapping[Config, int]],
-    ) -> Iterator[Vector]:
-        """Every vector with these cores that has no row of its own."""
-        empty = Config()
-        fitting = [
-            [config for config in known if self._core(name, config) == cores.get(name, empty)]
-            for name, known in zip(order, ids, strict=True)
-        ]
-        for configs in itertools.product(*fitting):
-            named = zip(order, configs, strict=True)
-            if frozenset((n, c) for n, c in named if len(c)) not in self._exact:
-                yield tuple(known[c] for known, c in zip(ids, configs, strict=True))
+        if not neutral:
+            return config
+        key = (name, config)
+        if key not in self._cores:
+            self._cores[key] = Config({k: v for k, v in config.items() if k not in neutral})
+        return self._cores[key]
 
 
 def _vector(
@@ -119,10 +131,13 @@ class Automaton:
         edges: For each operator ``(3, n)`` int64: node, config id, node of the next layer.
         symbols: For each operator an array over config ids, equal for configs that no node
             tells apart.
+        starts: Node of the first layer for each floor it was made for; -1 where no vector is
+            admissible.
     """
 
     edges: tuple[IntArray, ...]
     symbols: tuple[IntArray, ...]
+    starts: tuple[int, ...]
 
     @property
     def empty(self) -> bool:
@@ -130,40 +145,41 @@ class Automaton:
         return any(layer.shape[1] == 0 for layer in self.edges)
 
 
-def anything(counts: Sequence[int]) -> Automaton:
-    """Accepts every vector; `counts` is the number of configs of each operator."""
-    return Automaton(
-        edges=tuple(
-            np.stack([np.zeros(n, dtype=np.int64), np.arange(n), np.zeros(n, dtype=np.int64)])
-            for n in counts
-        ),
-        symbols=tuple(np.zeros(n, dtype=np.int64) for n in counts),
-    )
+def recognise(floors: Sequence[Sequence[Vector] | None], counts: Sequence[int]) -> Automaton:
+    """The minimal layered automaton of several floors, each with a start of its own.
 
-
-def recognise(vectors: Sequence[Vector], counts: Sequence[int]) -> Automaton:
-    """The minimal layered automaton that accepts exactly `vectors`."""
+    Args:
+        floors: For each floor exactly the vectors to accept; None for all.
+        counts: Number of configs of each operator.
+    """
     length = len(counts)
     layers: list[list[dict[int, int]]] = [[] for _ in counts]
-    known: dict[tuple[int, frozenset[Vector]], int] = {}
+    known: dict[tuple[int, frozenset[Vector] | None], int] = {}
 
-    def node(depth: int, suffixes: frozenset[Vector]) -> int:
+    def node(depth: int, suffixes: frozenset[Vector] | None) -> int:
         if depth == length:
             return 0
         key = (depth, suffixes)
         if key not in known:
-            by_config: dict[int, set[Vector]] = {}
-            for suffix in suffixes:
-                by_config.setdefault(suffix[0], set()).add(suffix[1:])
-            edges = {c: node(depth + 1, frozenset(rest)) for c, rest in sorted(by_config.items())}
+            if suffixes is None:
+                edges = dict.fromkeys(range(counts[depth]), node(depth + 1, None))
+            else:
+                rests: dict[int, set[Vector]] = {}
+                for suffix in suffixes:
+                    rests.setdefault(suffix[0], set()).add(suffix[1:])
+                edges = {c: node(depth + 1, frozenset(r)) for c, r in sorted(rests.items())}
             known[key] = len(layers[depth])
             layers[depth].append(edges)
         return known[key]
 
-    node(0, frozenset(vectors))
+    starts = [
+        -1 if accepted is not None and not accepted else node(0, accepted)
+        for accepted in (None if v is None else frozenset(v) for v in floors)
+    ]
     return Automaton(
         edges=tuple(_edges(layer) for layer in layers),
         symbols=tuple(_symbols(layer, n) for layer, n in zip(layers, counts, strict=True)),
+        starts=tuple(starts),
     )
 
 

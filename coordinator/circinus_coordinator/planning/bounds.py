@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.programme import Hops, Programme
+from circinus_coordinator.planning.transitions import Transitions
 
-__all__ = ["Remainder", "Worth", "remainder", "remaining_value"]
+__all__ = ["Hurry", "Remainder", "Worth", "remainder", "remaining_value"]
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,36 +60,95 @@ def remainder(programme: Programme, choices: Sequence[Choice]) -> Remainder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
-    """Lower bounds on the priced value that remains, per operator `(m, slots)` at `m` prices."""
+    """Lower bounds on the priced value that remains, for `m` askers.
+
+    `head` counts from arrival at the operator, `(m, nodes * slots)`; `tail` from its end,
+    `(m, nodes of the next layer, slots)`. The accuracy that is still to be reached is seen.
+    """
 
     head: tuple[FloatArray, ...]
     tail: tuple[FloatArray, ...]
 
 
-def remaining_value(programme: Programme, choices: Sequence[Choice], moving: Moving) -> Worth:
-    """Bounds on value, at each of `m` prices; SLOs are left out of account."""
-    count, prices = len(programme.order), len(moving.hop)
-    slots = len(programme.devices)
-    head: list[FloatArray] = [np.zeros((prices, slots))] * count
-    tail: list[FloatArray] = [np.zeros((prices, slots))] * count
-    passable = np.where(np.isfinite(programme.hops.base_ms), 0.0, np.inf)
-    later: FloatArray = np.zeros(prices)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hurry:
+    """A price on latency, for `m` askers: what a plan would pay if late plans were let through.
+
+    `per_ms` is the price, in value per millisecond; `curve` says how many milliseconds a
+    unit of variance counts. With z standard deviations and the limit L, `z² / L` is the chord
+    of `z * sqrt(variance)` between 0 and the largest variance that meets the limit, so what is
+    counted never exceeds the latency of a plan that meets it.
+    """
+
+    per_ms: FloatArray
+    curve: FloatArray
+
+    def of(self, asker: IntArray, mean: FloatArray, variance: FloatArray) -> FloatArray:
+        """What so much latency costs each asker."""
+        return np.asarray(self.per_ms[asker] * (mean + self.curve[asker] * variance))
+
+
+def remaining_value(
+    programme: Programme,
+    choices: Sequence[Choice],
+    moving: Moving,
+    tables: Sequence[Transitions],
+    hurry: Hurry,
+) -> Worth:
+    """Bounds on value and the price of latency for each asker; the cost limit is left out.
+
+    The price of latency counts in chains only: elsewhere latency does not add up.
+    """
+    count, askers, slots = len(programme.order), len(moving.hop), len(programme.devices)
+    head: list[FloatArray] = [np.zeros((0, 0))] * count
+    tail: list[FloatArray] = [np.zeros((0, 0, 0))] * count
     for k in reversed(range(count)):
-        step, allowed = programme.steps[k], choices[k].allowed
+        step, table, choice = programme.steps[k], tables[k], choices[k]
         size = np.minimum(_least(programme, choices, k, step.size), 1e300)
-        if not programme.is_chain:
-            tail[k] = np.repeat(later[:, None], slots, axis=1)
-        elif k + 1 < count:
-            ahead = size[None, :, None] * moving.hop + passable + head[k + 1][:, None, :]
-            tail[k] = ahead.min(axis=2)
-        elif programme.exits is not None:
-            gone = np.where(np.isfinite(programme.exits.base_ms), 0.0, np.inf)
-            tail[k] = size[None, :] * moving.exit + gone
-        least = np.full((slots, prices), np.inf)
-        np.minimum.at(least, step.slot[allowed], choices[k].value.T[allowed])
-        head[k] = least.T + tail[k]
-        later = later + least.min(axis=0)
+        if k + 1 == count:
+            tail[k] = _delivered(programme, moving, size, hurry)
+        elif programme.is_chain:
+            ahead = head[k + 1].reshape(askers, -1, slots)
+            tail[k] = _onwards(programme, moving, size, hurry, ahead)
+        else:  # where the next operator's inputs come from is not known here
+            least = head[k + 1].reshape(askers, -1, slots).min(axis=2)
+            tail[k] = np.repeat(least[:, :, None], slots, axis=2)
+        used = np.flatnonzero(table.count)
+        value = choice.value
+        if programme.is_chain and hurry.per_ms.any():
+            late = choice.mean + hurry.curve[:, None] * choice.variance
+            value = value + hurry.per_ms[:, None] * late
+        value = value[:, table.option] + tail[k][:, table.node, step.slot[table.option]]
+        head[k] = np.full((askers, len(table.count)), np.inf)
+        if len(used):
+            head[k][:, used] = np.minimum.reduceat(value, table.start[used], axis=1)
     return Worth(head=tuple(head), tail=tuple(tail))
+
+
+def _delivered(programme: Programme, moving: Moving, size: FloatArray, hurry: Hurry) -> FloatArray:
+    if programme.exits is None or not programme.is_chain:
+        return np.zeros((len(hurry.per_ms), 1, len(size)))
+    late = _moving(programme.exits, size, of_time=True)
+    some = np.where(np.isfinite(late), late, 0.0) * hurry.per_ms[:, None]
+    gone = np.where(np.isfinite(late), 0.0, np.inf)
+    return np.asarray((size * moving.exit + some + gone)[:, None, :])
+
+
+def _onwards(
+    programme: Programme,
+    moving: Moving,
+    size: FloatArray,
+    hurry: Hurry,
+    head: FloatArray,
+) -> FloatArray:
+    """`(askers, nodes, slots)`: the cheapest way on from each slot."""
+    late = _moving(programme.hops, size[:, None], of_time=True)
+    some = np.where(np.isfinite(late), late, 0.0) * hurry.per_ms[:, None, None]
+    way = size[None, :, None] * moving.hop + some + np.where(np.isfinite(late), 0.0, np.inf)
+    found = np.full(head.shape, np.inf)
+    for there in range(head.shape[2]):
+        np.minimum(found, way[:, None, :, there] + head[:, :, there, None], out=found)
+    return found
 
 
 def _least(

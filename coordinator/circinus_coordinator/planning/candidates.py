@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from circinus.pipeline import Config, Deliver, OperatorSpec, Pipeline
 from circinus.profile import OperatorProfile
@@ -116,15 +116,24 @@ def _prune_edge(
     return before != (len(allowed[need]), len(allowed[name]))
 
 
-def allowed_devices(scenario: Scenario, query: Query) -> dict[str, set[str]]:
-    """Devices each operator may take by its own rules: tiers, its source's links, delivery."""
+def allowed_devices(
+    scenario: Scenario, query: Query, among: Iterable[str] | None = None
+) -> dict[str, set[str]]:
+    """Devices each operator may take by its own rules: tiers, its source's links, delivery.
+
+    Args:
+        scenario: Where it runs.
+        query: Which query.
+        among: Devices to look at; None for all.
+    """
+    devices = [scenario.device[d] for d in (scenario.device if among is None else among)]
     pipeline = scenario.pipelines[query.pipeline]
     home = query.source[pipeline.sources[0]]
     inward = _least_tier(scenario, query, pipeline)
     allowed: dict[str, set[str]] = {}
     for name, spec in pipeline.operators.items():
         found = set()
-        for device in scenario.devices:
+        for device in devices:
             if spec.tiers is not None and device.tier not in spec.tiers:
                 continue
             if scenario.tier_index[device.tier] < inward[name]:

@@ -20,7 +20,7 @@ from circinus.pipeline import Config, Deliver, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
-from circinus_coordinator.planning.accuracy import AccuracyTable, Automaton, anything, recognise
+from circinus_coordinator.planning.accuracy import AccuracyTable, Automaton, recognise
 from circinus_coordinator.planning.candidates import ProfileIndex, allowed_devices, edge_allowed
 from circinus_coordinator.planning.latency import service_variance
 from circinus_coordinator.planning.programme import (
@@ -86,16 +86,30 @@ class Catalogue:
             slots,
         )
         if key not in self._programmes:
-            self._programmes[key] = self._compile(query, slots, wanted)
+            groups = self._groups(
+                query, set().union(*allowed_devices(self.scenario, query).values())
+            )
+            bound = [(group, member) for group in groups for member in group[:slots]]
+            self._programmes[key] = self.compile(query, bound, [wanted])
         found = self._programmes[key]
         return found if found.query is query else dataclasses.replace(found, query=query)
 
-    def _compile(self, query: Query, slots: int, floor: float | None) -> Programme:
-        scenario, pipeline = self.scenario, self.scenario.pipelines[query.pipeline]
-        allowed = allowed_devices(scenario, query)
-        groups = self._groups(query, set().union(*allowed.values()))
-        bound = [(group, member) for group in groups for member in group[:slots]]
+    def compile(
+        self,
+        query: Query,
+        bound: Sequence[tuple[tuple[str, ...], str]],
+        floors: Sequence[float | None],
+    ) -> Programme:
+        """The query compiled on these machines and no others; nothing is kept.
+
+        Args:
+            query: What to compile.
+            bound: For each slot its interchangeable machines and the one it is bound to.
+            floors: Accuracy floors that may be asked for; None for none.
+        """
+        pipeline = self.scenario.pipelines[query.pipeline]
         devices = tuple(member for _, member in bound)
+        allowed = allowed_devices(self.scenario, query, devices)
         order = planning_order(pipeline)
         position = {name: k for k, name in enumerate(order)}
         steps = tuple(
@@ -111,7 +125,7 @@ class Catalogue:
         }
         home = query.source[pipeline.sources[0]]
         return Programme(
-            scenario=scenario,
+            scenario=self.scenario,
             query=query,
             pipeline=pipeline,
             groups=tuple(group for group, _ in bound),
@@ -127,7 +141,7 @@ class Catalogue:
             exits=self._hops(pipeline, [home], devices, row=True, free=True)
             if pipeline.deliver is Deliver.SOURCE
             else None,
-            automaton=self._automaton(pipeline, order, steps, floor),
+            automaton=self._automaton(pipeline, order, steps, floors),
             resources=self.resources,
         )
 
@@ -227,13 +241,14 @@ class Catalogue:
         pipeline: Pipeline,
         order: Sequence[str],
         steps: Sequence[StepOptions],
-        floor: float | None,
+        floors: Sequence[float | None],
     ) -> Automaton:
-        if floor is None:
-            return anything([len(step.configs) for step in steps])
         ids = [{config: i for i, config in enumerate(step.configs)} for step in steps]
-        vectors = self.accuracy(pipeline.name).vectors(floor, order, ids)
-        return recognise(vectors, [len(step.configs) for step in steps])
+        table = self.accuracy(pipeline.name)
+        return recognise(
+            [None if floor is None else table.vectors(floor, order, ids) for floor in floors],
+            [len(step.configs) for step in steps],
+        )
 
 
 def _possible(row: OperatorProfile, kind: DeviceClass) -> bool:

@@ -56,7 +56,7 @@ def alone(catalogue: Catalogue, query: Query, *, whole: bool) -> Alone:
     programme = catalogue.programme(query)
     empty = Ledger(catalogue.scenario)
     choices, moving = offers(programme, empty, Pricing(), rate_rps=0.0)
-    found = solve(programme, choices, moving, limits_of(query))
+    found = solve(programme, choices, moving, limits_of(query.slo))
     if found is None:
         return Alone(query=query, best=None, share=0.0)
     share = min(1.0, _capacity_share(programme, empty))

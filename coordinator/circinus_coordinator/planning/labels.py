@@ -9,8 +9,8 @@ labels with equal node and slots, one that is nowhere smaller is dropped; labels
 meet the limits by a lower bound on what remains are dropped too. Neither loses an optimum:
 every estimate is monotone in each of these numbers.
 
-Works on all labels of a stage at once, as arrays; and at many prices at once (`solve_each`),
-since a query class is asked about at the prices of each of its sources.
+Works on all labels of a stage at once, as arrays; and for many askers at once (`solve_each`):
+a query class is asked about with each of its SLOs, at the prices of each of its sources.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.bounds import Remainder, remainder, remaining_value
+from circinus_coordinator.planning.bounds import (
+    Hurry,
+    Remainder,
+    Worth,
+    remainder,
+    remaining_value,
+)
 from circinus_coordinator.planning.label_state import Labels, concatenate
 from circinus_coordinator.planning.latency import percentile_factor
 from circinus_coordinator.planning.offers import Choice, Moving
@@ -31,12 +37,14 @@ from circinus_coordinator.planning.pareto import survivors
 from circinus_coordinator.planning.programme import Programme
 from circinus_coordinator.planning.transitions import Transitions, transitions
 
-__all__ = ["TOLERANCE", "Aim", "Found", "Limits", "solve", "solve_each"]
+__all__ = ["TOLERANCE", "Aim", "Asks", "Found", "Limits", "solve", "solve_each"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 # Relative slack on SLO comparisons: sums of floats in another order must not decide.
 TOLERANCE = 1e-9
+# Prices on latency that are tried for sharper bounds, times value over latency at the limits.
+_HURRIES = (0.5, 2.0)
 # Expanding more pairs at a time costs memory and gains nothing.
 _CHUNK = 400_000
 
@@ -54,6 +62,23 @@ class Limits:
 
     latency_ms: float = np.inf
     usd: float = np.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """What `m` askers want; arrays `(m,)`.
+
+    Attributes:
+        start: Automaton node they start from: their accuracy floor; -1 where nothing reaches it.
+        latency_ms: Limits, infinite where absent.
+        usd: Limits per request, infinite where absent.
+        cutoff: Plans of at least this value are of no interest; None for no cutoffs.
+    """
+
+    start: IntArray
+    latency_ms: FloatArray
+    usd: FloatArray
+    cutoff: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,32 +114,38 @@ def solve(
         aim: What to minimise; ties go to the lower cost, then the lower latency.
     """
     alone = [dataclasses.replace(c, value=c.value[None]) for c in choices]
-    return solve_each(programme, alone, moving.stacked(), limits, aim=aim)[0]
+    asks = Asks(
+        start=np.array(programme.automaton.starts[:1], dtype=np.int64),
+        latency_ms=np.array([limits.latency_ms]),
+        usd=np.array([limits.usd]),
+    )
+    return solve_each(programme, alone, moving.stacked(), asks, aim=aim)[0]
 
 
 def solve_each(
     programme: Programme,
     choices: Sequence[Choice],
     moving: Moving,
-    limits: Limits,
+    asks: Asks,
     *,
     aim: Aim = Aim.VALUE,
-    cutoff: FloatArray | None = None,
+    tables: Sequence[Transitions] | None = None,
 ) -> list[Found | None]:
-    """As `solve`, at `m` prices at once.
+    """As `solve`, for `m` askers at once, each at prices of its own.
 
     Args:
         programme: The compiled query.
         choices: Its options; `value` is `(m, options)`.
         moving: Its arrays have a first axis of length `m` as well.
-        limits: SLOs, the same at all prices.
+        asks: What each wants.
         aim: What to minimise.
-        cutoff: `(m,)`; plans of at least this value are of no interest. None for no cutoff.
+        tables: `transitions` of each step, where they are known already.
     """
-    prices = len(choices[0].value)
     if programme.automaton.empty or not all(c.allowed.any() for c in choices):
-        return [None] * prices
-    return _Search(programme, choices, moving, limits, aim, cutoff).run()
+        return [None] * len(asks.start)
+    if tables is None:
+        tables = [transitions(programme, choice, k) for k, choice in enumerate(choices)]
+    return _Search(programme, choices, moving, asks, aim, tables).run()
 
 
 class _Search:
@@ -123,38 +154,89 @@ class _Search:
         programme: Programme,
         choices: Sequence[Choice],
         moving: Moving,
-        limits: Limits,
+        asks: Asks,
         aim: Aim,
-        cutoff: FloatArray | None,
+        tables: Sequence[Transitions],
     ) -> None:
         self.programme, self.choices, self.moving = programme, choices, moving
-        self.prices, self.cutoff = len(choices[0].value), cutoff
-        self.limit_ms = limits.latency_ms * (1 + TOLERANCE)
-        self.limit_usd = limits.usd * (1 + TOLERANCE)
+        self.tables = tables
+        self.askers, self.cutoff, self.start = len(asks.start), asks.cutoff, asks.start
+        self.limit_ms = asks.latency_ms * (1 + TOLERANCE)
+        self.limit_usd = asks.usd * (1 + TOLERANCE)
         self.aim = aim
         self.factor = percentile_factor(programme.query.slo.percentile)
-        self.timed = aim is Aim.LATENCY or bool(np.isfinite(self.limit_ms))
+        self.timed = aim is Aim.LATENCY or bool(np.isfinite(self.limit_ms).any())
+        self.frugal = bool(np.isfinite(self.limit_usd).any())
         self.slots = len(programme.devices)
         self.rest: Remainder = remainder(programme, choices)
-        self.worth = None if cutoff is None else remaining_value(programme, choices, moving)
+        self.prunings = [] if asks.cutoff is None else self._prunings(asks.cutoff)
+
+    def _prunings(self, cutoff: FloatArray) -> list[tuple[Hurry, Worth, FloatArray]]:
+        """Bounds on what remains: without a price on latency, and with the best of a few.
+
+        What a plan is worth plus the price of the latency by which it is early is a lower bound
+        on its value, at whatever price, if it is in time.
+        """
+
+        def bounds(per_ms: FloatArray) -> tuple[Hurry, Worth, FloatArray]:
+            hurry = Hurry(per_ms=per_ms, curve=curve)
+            worth = remaining_value(self.programme, self.choices, self.moving, self.tables, hurry)
+            return hurry, worth, cutoff + per_ms * limit
+
+        finite = np.isfinite(self.limit_ms)
+        limit = np.where(finite, self.limit_ms, 1.0)
+        curve = np.where(finite, self.factor**2 / limit, 0.0)
+        plain = bounds(np.zeros(self.askers))
+        if not (self.programme.is_chain and finite.any()):
+            return [plain]
+        scale = np.where(finite & np.isfinite(cutoff), cutoff / limit, 0.0)
+        tried = [plain, *(bounds(scale * factor) for factor in _HURRIES)]
+        least = [self._least(h, w) - (c - cutoff) for h, w, c in tried]
+        best = np.argmax(np.stack(least), axis=0)
+        if not best.any():
+            return [plain]
+        factors = np.array([0.0, *_HURRIES])
+        return [plain, bounds(scale * factors[best])]
+
+    def _least(self, hurry: Hurry, worth: Worth) -> FloatArray:
+        """`(askers,)` lower bound over all plans, price of latency included."""
+        hops, size = self.programme.entry[0]
+        slots = np.arange(self.slots, dtype=np.int64)
+        late = hops.ms((slots,), np.full(self.slots, size))
+        reach = np.where(np.isfinite(late), 0.0, np.inf)
+        late = np.where(np.isfinite(late), late, 0.0)
+        key = np.maximum(self.start, 0)[:, None] * self.slots + slots
+        start = worth.head[0][np.arange(self.askers)[:, None], key]
+        there = start + reach + size * self.moving.entry[0] + hurry.per_ms[:, None] * late
+        found = there.min(axis=1)
+        return np.where(np.isfinite(found), found, np.finfo(float).max)
+
+    def _paid(
+        self, n: int, of: IntArray, value: FloatArray, mean: FloatArray, variance: FloatArray
+    ) -> FloatArray:
+        """Value with the n-th pruning's price of the latency so far."""
+        hurry = self.prunings[n][0]
+        return value + hurry.of(of, mean, variance) if hurry.per_ms.any() else value
 
     def run(self) -> list[Found | None]:
-        each: IntArray = np.arange(self.prices, dtype=np.int64)
-        none: FloatArray = np.zeros(self.prices)
-        nothing: IntArray = np.zeros(self.prices, dtype=np.int64)
-        labels = Labels(each, nothing, {}, {}, {}, {}, none, none, none, none, nothing, nothing)
+        each = np.flatnonzero(self.start >= 0).astype(np.int64)
+        none: FloatArray = np.zeros(len(each))
+        nothing: IntArray = np.zeros(len(each), dtype=np.int64)
+        labels = Labels(
+            each, self.start[each], {}, {}, {}, {}, none, none, none, none, nothing, nothing
+        )
         history: list[tuple[IntArray, IntArray]] = []
         for k in range(len(self.programme.order)):
             labels = self._step(labels, k)
             if not len(labels.node):
-                return [None] * self.prices
+                return [None] * self.askers
             history.append((labels.parent, labels.option))
         return self._best(labels, history)
 
     def _step(self, labels: Labels, k: int) -> Labels:
         labels.parent = np.arange(len(labels.node), dtype=np.int64)
         arrived, mean, variance, slot = self._arrive(labels, k)
-        table = transitions(self.programme, self.choices[k], k)
+        table = self.tables[k]
         key = arrived.node * self.slots + slot
         counts = table.count[key]
         parts = []
@@ -194,11 +276,15 @@ class _Search:
             if self.programme.last_use[need] == k:
                 del there.at[need], there.mean[need], there.variance[need], there.size[need]
         ahead = mean + self.rest.head_ms[k][slot]
-        keep = self._promising(ahead, variance, there.usd + self.rest.head_usd[k][slot])
-        if self.cutoff is not None and self.worth is not None:
-            value = there.value[keep] + self.worth.head[k][there.of[keep], slot[keep]]
-            keep = keep[value < self.cutoff[there.of[keep]]]
+        usd = there.usd + self.rest.head_usd[k][slot]
+        keep = self._promising(there.of, ahead, variance, usd)
+        for n in range(len(self.prunings)):
+            of, key = there.of[keep], there.node[keep] * self.slots + slot[keep]
+            worth = self._paid(n, of, there.value[keep], mean[keep], variance[keep])
+            keep = keep[worth + self.prunings[n][1].head[k][of, key] < self.prunings[n][2][of]]
         there, mean, variance, slot = there.take(keep), mean[keep], variance[keep], slot[keep]
+        if self.prunings:  # few are left, and comparing them costs more than carrying them
+            return there, mean, variance, slot
         keep = self._survivors(there, (mean, variance), slot)
         return there.take(keep), mean[keep], variance[keep], slot[keep]
 
@@ -230,14 +316,15 @@ class _Search:
         spread = variance[label] + choice.variance[option]
         usd = labels.usd[label] + choice.usd[option]
         slot = options.slot[option]
-        keep = self._promising(
-            finish + self.rest.tail_ms[k][slot], spread, usd + self.rest.tail_usd[k][slot]
-        )
         of = labels.of[label]
+        ahead, still = finish + self.rest.tail_ms[k][slot], usd + self.rest.tail_usd[k][slot]
+        keep = self._promising(of, ahead, spread, still)
         value = labels.value[label] + choice.value[of, option]
-        if self.cutoff is not None and self.worth is not None:
-            cheap = value[keep] + self.worth.tail[k][of[keep], slot[keep]] < self.cutoff[of[keep]]
-            keep = keep[cheap]
+        for n in range(len(self.prunings)):
+            who = of[keep]
+            worth = self._paid(n, who, value[keep], finish[keep], spread[keep])
+            rest = self.prunings[n][1].tail[k][who, node[keep], slot[keep]]
+            keep = keep[worth + rest < self.prunings[n][2][who]]
         label, option, node, slot = label[keep], option[keep], node[keep], slot[keep]
         out = labels.take(label)
         out.node, out.option, out.usd, out.value = node, option, usd[keep], value[keep]
@@ -262,10 +349,14 @@ class _Search:
         labels.done_mean = np.maximum(labels.done_mean, finish)
         labels.done_variance = np.maximum(labels.done_variance, spread)
 
-    def _promising(self, ahead: FloatArray, variance: FloatArray, usd: FloatArray) -> IntArray:
-        keep = np.isfinite(ahead) & (usd <= self.limit_usd)
+    def _promising(
+        self, of: IntArray, ahead: FloatArray, variance: FloatArray, usd: FloatArray
+    ) -> IntArray:
+        keep = np.isfinite(ahead)
+        if self.frugal:
+            keep &= usd <= self.limit_usd[of]
         if self.timed:
-            keep &= ahead + self.factor * np.sqrt(variance) <= self.limit_ms
+            keep &= ahead + self.factor * np.sqrt(variance) <= self.limit_ms[of]
         return np.flatnonzero(keep).astype(np.int64)
 
     def _survivors(
@@ -275,7 +366,7 @@ class _Search:
         slot: IntArray | None = None,
     ) -> IntArray:
         """Undominated labels; `now` and `slot` are those of the operator just arrived at."""
-        group = labels.node if self.prices == 1 else labels.node * self.prices + labels.of
+        group = labels.node if self.askers == 1 else labels.node * self.askers + labels.of
         for places in [*labels.at.values(), *([slot] if slot is not None else [])]:
             group = group * self.slots + places
             if len(group) and group.max() > 2**40:
@@ -287,18 +378,17 @@ class _Search:
         return survivors(group, [*dimensions, *self._money(labels)])
 
     def _money(self, labels: Labels) -> list[FloatArray]:
-        limited = bool(np.isfinite(self.limit_usd))
         if self.aim is Aim.LATENCY:
-            return [labels.usd] if limited else []
-        if limited and not np.array_equal(labels.usd, labels.value):
+            return [labels.usd] if self.frugal else []
+        if self.frugal and not np.array_equal(labels.usd, labels.value):
             return [labels.value, labels.usd]
         return [labels.value]
 
     def _best(self, labels: Labels, history: list[tuple[IntArray, IntArray]]) -> list[Found | None]:
         latency = labels.done_mean + self.factor * np.sqrt(labels.done_variance)
-        keep = np.isfinite(latency) & (labels.usd <= self.limit_usd)
+        keep = np.isfinite(latency) & (labels.usd <= self.limit_usd[labels.of])
         if self.timed:
-            keep &= latency <= self.limit_ms
+            keep &= latency <= self.limit_ms[labels.of]
         if self.cutoff is not None:
             keep &= labels.value < self.cutoff[labels.of]
         index = np.flatnonzero(keep)
@@ -308,7 +398,7 @@ class _Search:
         of = labels.of[index]
         order = np.lexsort((second[index], labels.usd[index], first[index], of))
         index, of = index[order], of[order]
-        found: list[Found | None] = [None] * self.prices
+        found: list[Found | None] = [None] * self.askers
         for at in np.flatnonzero(np.diff(of, prepend=-1)):
             found[of[at]] = self._found(labels, int(index[at]), history)
         return found

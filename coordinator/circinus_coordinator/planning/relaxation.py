@@ -48,7 +48,7 @@ class Impossible:
 
     def __init__(self, catalogue: Catalogue, query: Query) -> None:
         self.catalogue, self.query = catalogue, query
-        self.limits = limits_of(query)
+        self.limits = limits_of(query.slo)
         self.floor = query.slo.accuracy
 
     def explain(self) -> Explanation:

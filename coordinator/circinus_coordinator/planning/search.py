@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circinus.query import Query
+from circinus.query import Query, Slo
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.labels import Found, Limits, solve
 from circinus_coordinator.planning.loads import Ledger
@@ -55,9 +55,8 @@ class _Branch:
     tightened: int
 
 
-def limits_of(query: Query) -> Limits:
-    """The query's latency and cost SLOs; accuracy is part of its programme."""
-    slo = query.slo
+def limits_of(slo: Slo) -> Limits:
+    """The latency and cost SLOs; accuracy is part of the programme."""
     return Limits(
         latency_ms=np.inf if slo.latency_ms is None else slo.latency_ms,
         usd=np.inf if slo.cost_usd_per_1000 is None else slo.cost_usd_per_1000 / 1000,
@@ -128,7 +127,7 @@ def search(
         streams=streams(query, share),
         scv=arrival_scv(query),
     )
-    limits, order = limits_of(query), itertools.count()
+    limits, order = limits_of(query.slo), itertools.count()
     root = _Branch(choices, moving, limits.latency_ms, 0)
     # A branch waits with its parent's value, a bound on its own, until it is worth solving.
     heap: list[tuple[float, int, Found | None, _Branch]] = [(-np.inf, next(order), None, root)]

@@ -69,7 +69,7 @@ def _alternatives(
         streams=streams(query, rest),
         scv=arrival_scv(query),
     )
-    found = solve(programme, choices, moving, limits_of(query))
+    found = solve(programme, choices, moving, limits_of(query.slo))
     if found is not None:
         yield place(catalogue, query, plan_of(programme, found))
 

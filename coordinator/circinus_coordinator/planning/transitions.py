@@ -35,7 +35,10 @@ class Transitions:
 
 
 def transitions(programme: Programme, choice: Choice, k: int) -> Transitions:
-    """What may follow each (node, slot): the undominated options of the configs it permits."""
+    """What may follow each (node, slot): the undominated options of the configs it permits.
+
+    Where several prices are asked about, of those options that are undominated at any.
+    """
     step = programme.steps[k]
     node, config, target = programme.automaton.edges[k]
     option = np.flatnonzero(choice.allowed).astype(np.int64)

@@ -1,0 +1,107 @@
+"""The certificate: what no assignment can exceed, whatever plans there are.
+
+For any prices y >= 0 of the pooled resources b, weighted goodput is at most
+
+    y . b + sum over units of rate * max(0, weight - least value of a plan at y)
+
+(Lagrangian relaxation; Geoffrion, "Lagrangean relaxation for integer programming", 1974). The
+least value is taken over *all* plans by the exact programme, pruned by what is known already;
+the least over generated columns alone would prove nothing. Waiting, memory and whole queries are
+left out, which only lets more through. Sums are rounded outwards.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus_coordinator.planning.decomposition.classes import Market
+from circinus_coordinator.planning.decomposition.pool import Units
+from circinus_coordinator.planning.decomposition.pricing import cheapest_known, exact
+
+__all__ = ["Priced", "lagrangian", "price_all"]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+# Relative error of a least value: it is a sum of some dozens of products.
+_ROUNDING = 1e-12
+# Sites priced in one go; more only takes memory.
+_AT_ONCE = 256
+
+
+class Priced:
+    """The least values of all units at some prices.
+
+    Attributes:
+        value: `(units,)` never above the true least value.
+        improved: Number of plans found that were not known.
+        pairs: (unit, template) arrays of the plans found.
+    """
+
+    def __init__(self, units: int) -> None:
+        self.value: FloatArray = np.full(units, np.inf)
+        self.improved = 0
+        self._unit: list[IntArray] = []
+        self._template: list[IntArray] = []
+
+    def add(self, unit: IntArray, template: IntArray) -> None:
+        """Remember columns."""
+        self._unit.append(unit)
+        self._template.append(template)
+
+    @property
+    def pairs(self) -> tuple[IntArray, IntArray]:
+        """Columns worth adding to a pool."""
+        none: IntArray = np.zeros(0, dtype=np.int64)
+        return np.concatenate([none, *self._unit]), np.concatenate([none, *self._template])
+
+
+def price_all(
+    market: Market, units: Units, prices: FloatArray, usd: float, *, slack: float = 0.0
+) -> Priced:
+    """Price every unit exactly; better plans join the known ones.
+
+    Args:
+        market: Classes.
+        units: Demand.
+        prices: `(rows,)`.
+        usd: Value of a US dollar.
+        slack: Plans better than the known ones by less than this part of the worth of a request
+            are not looked for; the values say so by being that much lower.
+    """
+    priced = Priced(len(units))
+    edges = np.flatnonzero(np.diff(units.kind, prepend=-1, append=-1))
+    for a, b in itertools.pairwise(edges):
+        kind = market.classes[int(units.kind[a])]
+        key = units.site[a:b] * len(kind.asks) + units.ask[a:b]
+        pairs, pair = np.unique(key, return_inverse=True)
+        sites, asks = np.divmod(pairs, len(kind.asks))
+        worth = np.zeros(len(sites))
+        np.maximum.at(worth, pair, units.weight[a:b])
+        best, known = cheapest_known(kind, prices, usd, sites, asks)
+        cutoff = np.minimum(known, worth) - slack * worth
+        value = np.minimum(known, cutoff) if slack else known.copy()
+        for start in range(0, len(sites), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            found = exact(kind, prices, usd, sites[part], asks[part], cutoff[part])
+            priced.improved += kind.templates.add(found)
+            for k, plan in enumerate(found, start):
+                if plan is not None:
+                    value[k] = known[k] = plan.value
+                    best[k] = kind.templates.number(plan)
+        # Where nothing is below its cutoff the least value may lie anywhere above it.
+        priced.value[a:b] = np.minimum(value, worth)[pair]
+        useful = np.flatnonzero(known[pair] < units.weight[a:b])
+        priced.add(useful + a, best[pair[useful]])
+    return priced
+
+
+def lagrangian(units: Units, prices: FloatArray, capacity: FloatArray, value: FloatArray) -> float:
+    """The bound at `prices`, given least values over all plans; rounded up."""
+    least = value * (1 - _ROUNDING)
+    gains = units.rate * np.maximum(units.weight - least, 0.0)
+    total = math.fsum(gains.tolist()) + math.fsum((prices * capacity).tolist())
+    return math.nextafter(total * (1 + _ROUNDING), math.inf) if total > 0 else 0.0

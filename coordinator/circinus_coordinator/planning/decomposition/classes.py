@@ -1,0 +1,193 @@
+"""Query classes: queries of one pipeline whose sites look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus.query import Query, Slo
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.decomposition.sites import Layout, Site, Sites
+from circinus_coordinator.planning.decomposition.templates import Templates
+from circinus_coordinator.planning.offers import Choice
+from circinus_coordinator.planning.programme import Programme, StepOptions
+from circinus_coordinator.planning.transitions import Transitions, transitions
+
+__all__ = ["Market", "QueryClass", "market"]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class QueryClass:
+    """Queries with one programme and one set of templates.
+
+    They differ in where they start (their site), in what they want (their SLOs, the *ask*), and
+    in rate and worth.
+
+    Attributes:
+        programme: Compiled on one of the sites; its slots are the layout's nodes in order.
+        layout: Of all its sites.
+        sites: The distinct ones.
+        rows: `(sites, used features)` resource row of each feature.
+        used: Features of the layout that a plan of this class can use.
+        asks: The distinct SLOs.
+        query: `(n,)` position of each member in the scenario.
+        site: `(n,)` its site.
+        ask: `(n,)` its SLOs.
+        templates: The plans known so far.
+        tables: What may follow what in the programme, at whatever prices.
+    """
+
+    programme: Programme
+    layout: Layout
+    sites: list[Site]
+    rows: IntArray
+    used: IntArray
+    asks: list[Slo]
+    query: IntArray
+    site: IntArray
+    ask: IntArray
+    templates: Templates
+    tables: list[Transitions]
+
+
+@dataclass(slots=True)
+class Market:
+    """All classes, and what they compete for; arrays `(queries,)` are in scenario order.
+
+    Attributes:
+        rate: Requests per second of all `count` of a query.
+        weight: Worth of a request.
+        capacity: `(rows,)` of each resource, slack included.
+        sites: The nodes.
+        splittable: Any share may go any way.
+    """
+
+    catalogue: Catalogue
+    classes: list[QueryClass]
+    rate: FloatArray
+    weight: FloatArray
+    capacity: FloatArray
+    sites: Sites
+    splittable: npt.NDArray[np.bool_]
+
+    def of_class(self) -> Iterator[tuple[int, QueryClass]]:
+        """The classes with their numbers."""
+        return iter(enumerate(self.classes))
+
+
+def market(catalogue: Catalogue) -> Market:
+    """Sort the scenario's queries into classes and compile each class once."""
+    scenario = catalogue.scenario
+    sites = Sites(scenario, catalogue.resources)
+    sorted_in: dict[tuple[object, ...], tuple[list[int], list[Site]]] = {}
+    split: dict[str, bool] = {
+        name: not any(spec.stateful for spec in pipeline.operators.values())
+        for name, pipeline in scenario.pipelines.items()
+    }
+    ways: dict[tuple[object, ...], tuple[tuple[object, ...], Site]] = {}
+    for position, query in enumerate(scenario.queries):
+        starts = tuple(query.source.values())
+        way = (query.pipeline, starts)
+        if way not in ways:
+            ways[way] = _way(catalogue, sites, query)
+        kind, site = ways[way]
+        members = sorted_in.setdefault((*kind, query.slo.percentile), ([], []))
+        members[0].append(position)
+        members[1].append(site)
+    classes = [
+        _compile(catalogue, sites, positions, found) for positions, found in sorted_in.values()
+    ]
+    queries = scenario.queries
+    return Market(
+        catalogue=catalogue,
+        classes=[c for c in classes if c is not None],
+        rate=np.array([q.rate_rps * q.count for q in queries], dtype=np.float64),
+        weight=np.array([q.weight for q in queries], dtype=np.float64),
+        capacity=sites.resources.capacities,
+        sites=sites,
+        splittable=np.array([q.splittable and split[q.pipeline] for q in queries], dtype=np.bool_),
+    )
+
+
+def _way(catalogue: Catalogue, sites: Sites, query: Query) -> tuple[tuple[object, ...], Site]:
+    """What a query's start says of its class, and its site."""
+    pipeline = catalogue.scenario.pipelines[query.pipeline]
+    starts = tuple(dict.fromkeys(query.source[name] for name in pipeline.sources))
+    position = {device: k for k, device in enumerate(starts)}
+    roles = tuple(position[query.source[name]] for name in pipeline.sources)
+    site = sites.of(starts, backward=pipeline.backward)
+    return (query.pipeline, roles, site.layout.number), site
+
+
+def _compile(
+    catalogue: Catalogue, sites: Sites, positions: Sequence[int], found: Sequence[Site]
+) -> QueryClass | None:
+    query, site = catalogue.scenario.queries[positions[0]], found[0]
+    starts = set(query.source.values())
+    bound = []
+    for k, node in enumerate(site.nodes):
+        members = sites.members[node]
+        free = members if k < site.layout.sources else [m for m in members if m not in starts]
+        bound.append((members, free[0]))
+    asks: dict[Slo, int] = {}
+    queries = catalogue.scenario.queries
+    ask = [asks.setdefault(queries[p].slo, len(asks)) for p in positions]
+    programme = catalogue.compile(query, bound, [slo.accuracy for slo in asks])
+    if programme.automaton.empty or not all(len(step.slot) for step in programme.steps):
+        return None
+    distinct: dict[int, int] = {}
+    unique: list[Site] = []
+    site_of = np.empty(len(found), dtype=np.int64)
+    for k, one in enumerate(found):
+        number = distinct.setdefault(id(one), len(unique))
+        if number == len(unique):
+            unique.append(one)
+        site_of[k] = number
+    used = _used(programme, site.layout)
+    return QueryClass(
+        programme=programme,
+        layout=site.layout,
+        sites=unique,
+        rows=np.stack([one.rows for one in unique])[:, used],
+        used=used,
+        asks=list(asks),
+        query=np.array(positions, dtype=np.int64),
+        site=site_of,
+        ask=np.array(ask, dtype=np.int64),
+        templates=Templates(programme, site.layout, used, catalogue.accuracy(query.pipeline)),
+        tables=[transitions(programme, _unpriced(s), k) for k, s in enumerate(programme.steps)],
+    )
+
+
+def _unpriced(step: StepOptions) -> Choice:
+    """Every option, asked about by two: at no prices in particular."""
+    return Choice(
+        allowed=np.ones(len(step.slot), dtype=np.bool_),
+        mean=step.mean,
+        variance=step.variance,
+        usd=step.usd,
+        value=np.zeros((2, len(step.slot))),
+    )
+
+
+def _used(programme: Programme, layout: Layout) -> IntArray:
+    """Features that some plan uses: compute where an option runs, links and uplinks between."""
+    found: set[int] = set()
+    slots: set[int] = set()
+    for step in programme.steps:
+        slots.update(int(s) for s in np.unique(step.slot))
+        for r in range(step.compute.shape[1]):
+            at = np.unique(step.slot[step.compute[:, r] > 0])
+            found.update(int(f) for f in layout.compute[at, r])
+    ends = sorted(slots | set(range(layout.sources)))
+    for i in ends:
+        if layout.uplink[i] >= 0:
+            found.add(int(layout.uplink[i]))
+        found.update(int(layout.link[i, j]) for j in ends if j > i and layout.link[i, j] >= 0)
+    return np.array(sorted(found), dtype=np.int64)
