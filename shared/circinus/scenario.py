@@ -272,6 +272,12 @@ def decode_scenario(data: bytes, *, name: str = "scenario") -> Scenario:
             queueing=raw.queueing,
         )
     except InvalidInput as error:
+        if raw.queries and not (raw.devices or raw.device_classes):
+            error = InvalidInput(
+                error.problem,
+                key=error.key,
+                remedy=f"this looks like a submission: circinus submit --dry-run {name}",
+            )
         raise error.within(file=name) from None
 
 

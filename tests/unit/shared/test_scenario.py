@@ -139,6 +139,13 @@ def test_bad_input_is_named_with_key_and_remedy(old: str, new: str, key: str, wo
     assert words in str(error)
 
 
+def test_a_submission_given_for_a_scenario_is_pointed_out() -> None:
+    document = yaml.safe_load(CONTRACT)
+    text = yaml.safe_dump({key: document[key] for key in ("circinus", "pipelines", "queries")})
+    with pytest.raises(InvalidInput, match="circinus submit --dry-run"):
+        decode_scenario(text.encode(), name="f.yaml")
+
+
 @pytest.mark.parametrize("listed", ["profiles", "accuracy"])
 def test_two_rows_for_one_point_are_refused(listed: str) -> None:
     document = yaml.safe_load(CONTRACT)
