@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -62,6 +63,8 @@ def generate(  # noqa: PLR0913 (one argument per thing a user may choose)
     """
     _check(queries, devices, seed, tiers, families)
     _check_fractions(contention, tightness, splittable)
+    _check_series(arrivals, "arrivals")
+    _check_series(bandwidth_mbps, "bandwidth_mbps")
     names = TIERS[tiers]
     fleet = build_fleet(devices, names, seed, bandwidth_mbps)
     machines = {
@@ -148,3 +151,12 @@ def _check_fractions(contention: float, tightness: float, splittable: float) -> 
     for key, value in (("tightness", tightness), ("splittable", splittable)):
         if not 0 <= value <= 1:
             raise InvalidInput(f"must lie between 0 and 1, not {value}", key=key)
+
+
+def _check_series(values: Sequence[float] | None, key: str) -> None:
+    if values is None:
+        return
+    if not values or not all(math.isfinite(x) and x >= 0 for x in values) or not sum(values):
+        raise InvalidInput("needs numbers of at least 0, not all 0", key=key)
+    if key == "bandwidth_mbps" and min(values) <= 0:
+        raise InvalidInput("a link of 0 Mbit/s carries nothing", key=key, remedy="leave it out")

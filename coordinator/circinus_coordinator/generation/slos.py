@@ -82,7 +82,7 @@ def draw_slo(template: SloTemplate, plans: Plans, tightness: float) -> Slo:
     With slack ``z = 2 (1 - tightness)``: the floor is ``best x (1 - accuracy z)``, the latency
     limit ``fastest x (1 + (latency - 1) z)`` over plans of that accuracy, the cap
     ``cheapest x (1 + (cost - 1) z)`` over plans of that accuracy and latency. So from the usual
-    source at least one plan meets all three on an idle fleet.
+    source at least one plan meets all three, waiting as long as `reference` allows for.
     """
     slack = 2 * (1 - tightness)
     latency = plans.latency_ms[template.percentile]
