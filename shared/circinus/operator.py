@@ -53,7 +53,8 @@ class Knob(Generic[T]):
     Reading it on an instance gives the value of the instance's config.
 
     Args:
-        values: All values allowed; the first is the default.
+        values: All values allowed; the first is the default. A single value is a default alone,
+            and the knob takes any value of its type (the path of a model).
         affects_accuracy: False where the knob trades speed only (a batch size), so that
             accuracy need not be measured once per value.
     """
@@ -66,6 +67,11 @@ class Knob(Generic[T]):
         self.values: tuple[T, ...] = values
         self.affects_accuracy = affects_accuracy
         self.name = ""
+
+    @property
+    def open(self) -> bool:
+        """Any value of its type will do."""
+        return len(self.values) == 1
 
     @property
     def default(self) -> T:
@@ -175,11 +181,11 @@ def knobs_of(cls: type[Operator]) -> dict[str, Knob[Any]]:
 def check_config(cls: type[Operator], config: Mapping[str, KnobValue]) -> dict[str, KnobValue]:
     """Check `config` against the knobs of `cls`.
 
-    Values need not be among the declared ones (a pipeline may narrow or extend them) but must
-    have the declared type; an int is accepted where a float is declared.
+    Values must have the declared type and, where several are declared, be one of them: what the
+    operator's author never thought of must not run. An int is accepted where a float is declared.
 
     Raises:
-        InvalidInput: For an unknown knob or a value of another type.
+        InvalidInput: For an unknown knob, a value of another type, or one that is not declared.
     """
     knobs = knobs_of(cls)
     checked: dict[str, KnobValue] = {}
@@ -197,6 +203,12 @@ def check_config(cls: type[Operator], config: Mapping[str, KnobValue]) -> dict[s
         if type(value) is not want:
             raise InvalidInput(
                 f"knob {name!r} of {cls.__name__} takes {want.__name__}, not {value!r}", key=name
+            )
+        if not knobs[name].open and value not in knobs[name].values:
+            raise InvalidInput(
+                f"knob {name!r} of {cls.__name__} does not take {value!r}",
+                key=name,
+                remedy=f"one of: {', '.join(map(str, knobs[name].values))}",
             )
         checked[name] = value
     return checked

@@ -33,6 +33,15 @@ def test_true_is_no_int() -> None:
         Wide({"width": True})
 
 
+def test_a_value_that_is_not_declared_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"does not take 3.0 \(one of: 1.0, 2.0\)"):
+        Blur({"radius": 3})
+
+
+def test_a_knob_with_a_default_alone_takes_any_value_of_its_type() -> None:
+    assert Wide({"width": 7}).width == 7
+
+
 def test_an_unknown_knob_is_named_with_the_known_ones() -> None:
     with pytest.raises(InvalidInput, match="its knobs: radius, mode"):
         Blur({"radios": 1.0})
