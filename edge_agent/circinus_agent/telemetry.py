@@ -40,6 +40,10 @@ class RuntimeCounters(Protocol):
         """What was dropped."""
         ...
 
+    def troubles(self) -> dict[str, str]:
+        """Sources and sinks that do not work, by query."""
+        ...
+
 
 class PlaneCounters(Protocol):
     """What is used of the data plane."""
@@ -105,6 +109,7 @@ class Telemeter:
             instances=self._runtime.instance_telemetry(),
             links=self._plane.link_measurements(),
             dropped=self._merged(),
+            troubles=self._runtime.troubles(),
         )
 
     def _merged(self) -> dict[str, int]:

@@ -269,6 +269,8 @@ class Telemetry(Message, tag="telemetry", frozen=True):
     instances: list[InstanceTelemetry] = []
     links: list[LinkMeasurement] = []
     dropped: dict[str, int] = {}
+    troubles: dict[str, str] = {}
+    """Why the source or the sink of a query does not work here now, for people; by query."""
 
 
 # ---- downwards ----------------------------------------------------------------------------

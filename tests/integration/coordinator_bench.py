@@ -237,6 +237,7 @@ class ScriptedAgent:
     def telemetry(
         self, *, routes: list[RouteTelemetry] | None = None,
         instances: list[InstanceTelemetry] | None = None,
+        troubles: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.seq += 1
         self.say(
@@ -244,7 +245,7 @@ class ScriptedAgent:
             Telemetry(
                 device=self.device, boot_id=self.boot_id, seq=self.seq,
                 uptime_s=time.monotonic() - self._started,
-                routes=routes or [], instances=instances or [],
+                routes=routes or [], instances=instances or [], troubles=troubles or {},
             ),
         )  # fmt: skip
 

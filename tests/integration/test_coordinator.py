@@ -96,8 +96,22 @@ async def test_a_query_no_plan_can_serve_is_rejected_with_its_binding_constraint
 async def test_explaining_a_query_that_waits_says_what_for(tmp_path: Path) -> None:
     async with bench(tmp_path) as made, made.coordinator() as coordinator:
         await coordinator.submit(submission())
-        with pytest.raises(NoData, match="'gate' has not been planned yet: waiting: device pi-1 is"):
+        with pytest.raises(
+            NoData, match="'gate' has not been planned yet: waiting: device pi-1 is"
+        ):
             await coordinator.explain("gate")
+
+
+async def test_explaining_a_query_says_what_goes_wrong_with_it(tmp_path: Path) -> None:
+    async with bench(tmp_path) as made, made.coordinator() as coordinator:
+        pi, _ = await made.fleet_of_two()
+        await online(coordinator)
+        await coordinator.submit(submission())
+        await serving(coordinator)
+        pi.telemetry(troubles={"gate": "results are lost: disk full"})
+        await until(lambda: state(coordinator, "gate") is QueryState.IMPAIRED, "it is told")
+        reason = (await coordinator.explain("gate")).reason
+        assert reason.startswith("pi-1: results are lost: disk full. As planned: served in full")
 
 
 async def test_measured_links_correct_the_assumed_ones(tmp_path: Path) -> None:

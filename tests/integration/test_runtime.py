@@ -222,6 +222,56 @@ async def test_results_go_to_file_subscribers_and_mqtt(tmp_path: Path) -> None:
     assert lines[0]["elapsed_ms"] > 0
 
 
+async def test_a_source_that_cannot_be_read_is_told_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("circinus_agent.runtime.sources.RETRY_S", 0.02)
+    folder = tmp_path / "in"
+    source = SourceSpec(kind="folder", path=str(folder))
+    async with device() as a:
+        await serve(a, ("Pass", {}))
+        a.runtime.set_routes([route(ONE, rate_rps=100.0, input=source)])
+        await until(a.runtime.troubles)
+        cause = f"{folder}: cannot read the inputs: No such file or directory"
+        assert a.runtime.troubles() == {"q": f"no inputs for s: {cause}"}
+        folder.mkdir()
+        (folder / "x").write_text("x")
+        await until(lambda: completed(a))
+        assert a.runtime.troubles() == {}
+
+
+async def test_results_that_cannot_be_written_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("circinus_agent.runtime.sinks.TOLD_S", 0.0)
+    (tmp_path / "taken").write_text("a file, no folder")
+    file = tmp_path / "taken" / "out.jsonl"
+    async with device() as a:
+        await serve(a, ("Pass", {}))
+        sink = SinkSpec(kind="file", path=str(file))
+        a.runtime.set_routes([route(ONE, output=sink), route(ONE, query="other")])
+        await a.runtime.submit("q", b"1")
+        await a.runtime.submit("other", b"1")
+        await until(a.runtime.troubles)
+        (text,) = a.runtime.troubles().values()
+        assert text.startswith(f"results are lost: {file.parent}: ")
+        (tmp_path / "taken").unlink()
+        await a.runtime.submit("q", b"2")
+        await until(lambda: not a.runtime.troubles())
+
+
+async def test_the_troubles_of_a_removed_query_are_forgotten(tmp_path: Path) -> None:
+    source = SourceSpec(kind="folder", path=str(tmp_path / "nowhere"))
+    sink = SinkSpec(kind="file", path="/proc/out.jsonl")
+    async with device() as a:
+        await serve(a, ("Pass", {}))
+        a.runtime.set_routes([route(ONE, input=source, output=sink)])
+        await a.runtime.submit("q", b"1")
+        await until(lambda: "; results are lost" in a.runtime.troubles().get("q", ""))
+        a.runtime.set_routes([])
+        assert a.runtime.troubles() == {}
+
+
 async def test_requests_of_a_removed_route_finish() -> None:
     async with device() as a:
         await serve(a, ("Size", {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,7 @@ from circinus_coordinator.daemon.planner import PlannerPool
 from circinus_coordinator.daemon.profiles import read_profiles
 from circinus_coordinator.daemon.settings import Settings
 from circinus_coordinator.daemon.state import restore
+from circinus_coordinator.daemon.troubles import troubles
 from circinus_coordinator.daemon.views import (
     ArtifactInfo,
     Change,
@@ -219,9 +221,13 @@ class Coordinator:
             view = next(view for view in self.queries() if view.id == query_id)
             why = f": {view.reason}" if view.reason else ""
             raise NoData(f"query {query_id!r} has not been planned yet: {view.state.value}{why}")
-        return await asyncio.to_thread(
+        found = await asyncio.to_thread(
             planning.explain, planned.scenario, planned.decision, query_id
         )
+        wrong = "; ".join(troubles(self._running, query_id, time.monotonic()))
+        if wrong:
+            return dataclasses.replace(found, reason=f"{wrong}. As planned: {found.reason}")
+        return found
 
     # ---- artifacts --------------------------------------------------------------------------
 

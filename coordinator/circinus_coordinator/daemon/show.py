@@ -13,6 +13,7 @@ from circinus.scenario import Submission, encode_submission
 from circinus_coordinator.daemon import assemble
 from circinus_coordinator.daemon.core import Core
 from circinus_coordinator.daemon.state import Planned
+from circinus_coordinator.daemon.troubles import troubles
 from circinus_coordinator.daemon.views import (
     AssignmentView,
     DeviceView,
@@ -104,7 +105,11 @@ def _state(
         if not serving or stage is not Stage.DRAIN:
             return QueryState.ROLLING_OUT, None
     if serving:
-        return QueryState.SERVING, f"a newer plan failed: {failed}" if failed else None
+        wrong = troubles(core, query.id, now)
+        state = QueryState.IMPAIRED if wrong else QueryState.SERVING
+        if failed:
+            wrong.append(f"a newer plan failed: {failed}")
+        return state, "; ".join(wrong) or None
     return _idle(core, query, now, failed)
 
 

@@ -42,6 +42,7 @@ class QueryState(str, enum.Enum):
     ADMITTED = "admitted"  # planned; not yet rolled out, e.g. because a device is offline
     ROLLING_OUT = "rolling-out"
     SERVING = "serving"
+    IMPAIRED = "impaired"  # rolled out, but a device, a source or a sink of it does not work
     FAILED = "failed"  # its rollout failed and was taken back
 
 
@@ -125,7 +126,7 @@ class QueryView:
     Attributes:
         query: As in a submission document.
         share: Of its traffic that is admitted.
-        reason: Why it waits, was rejected or failed.
+        reason: Why it waits, was rejected or failed, or does not serve as it should.
         lead: Device that takes its requests (HTTP POST /v1/queries/{id} on its agent).
     """
 

@@ -57,7 +57,8 @@ def load_folder(path: Path, source: str, *, max_bytes: int = MAX_FOLDER_BYTES) -
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"cannot read the inputs: {error}", file=str(folder)) from None
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInput(f"cannot read the inputs: {cause}", file=str(folder)) from None
 
 
 def _load(folder: Path, max_bytes: int) -> Folder:

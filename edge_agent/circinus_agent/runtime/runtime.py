@@ -114,6 +114,7 @@ class Runtime:
         self._table.set(routes, self._loop.time())
         plans = self._table.plans()
         self._sources.set(plans)
+        self._sinks.keep({plan.route.query for plan in plans})
         for plan in plans:
             metric = plan.route.input.metric
             if metric and plan.route.lead == self._settings.device:
@@ -298,6 +299,13 @@ class Runtime:
         counts = self._router.dropped + self._sinks.dropped + self._refused
         lines = self._pool.dropped_lines
         return {**counts, **({"printed lines": lines} if lines else {})}
+
+    def troubles(self) -> dict[str, str]:
+        """Why the source or the sink of a query does not work here now; by query."""
+        found = self._sources.troubles()
+        for query, text in self._sinks.troubles(self._loop.time()).items():
+            found[query] = f"{found[query]}; {text}" if query in found else text
+        return found
 
     # ---- life -------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +27,19 @@ logger = logging.getLogger(__name__)
 MAX_WAITING = 1000
 # The broker carries small results only.
 MAX_MQTT_BYTES = 64 << 10
+# Some results get through and some do not: told for this long after each that did not.
+TOLD_S = 30.0
 
 Subscriber = Callable[[ResultEvent], None]
+
+
+@dataclass(slots=True)
+class _Loss:
+    """The last result of a query that was lost; `over` once a later one was not."""
+
+    cause: str
+    at: float
+    over: bool = False
 
 
 class Sinks:
@@ -42,6 +55,7 @@ class Sinks:
         self._subscribers: dict[str, list[Subscriber]] = {}
         self._writer: ThreadPoolExecutor | None = None
         self._waiting = 0
+        self._losses: dict[str, _Loss] = {}
         self._warned: set[str] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -71,36 +85,62 @@ class Sinks:
         """Hand a result delivered here to its sink and the subscribers."""
         self.tell(event)
         if spec.kind == "file" and spec.path:
-            self._in_background(partial(_append, Path(spec.path), event))
+            self._in_background(event.query, partial(_append, Path(spec.path), event))
         elif spec.kind == "mqtt" and self._publish is not None:
             if len(event.payload) > MAX_MQTT_BYTES:
-                self.dropped["result too large for MQTT"] += 1
+                cause = f"one of more than {MAX_MQTT_BYTES} bytes is too large for MQTT"
+                self._lost(event.query, "result too large for MQTT", cause)
             else:
                 self._publish(event.query, event_json(event))
+                self._delivered(event.query)
+
+    def troubles(self, now: float) -> dict[str, str]:
+        """Why results are lost, by query; `now` is loop time."""
+        return {
+            query: f"results are lost: {loss.cause}"
+            for query, loss in self._losses.items()
+            if not loss.over or now - loss.at < TOLD_S
+        }
+
+    def keep(self, queries: AbstractSet[str]) -> None:
+        """Forget the losses of all other queries."""
+        self._losses = {q: loss for q, loss in self._losses.items() if q in queries}
 
     async def close(self) -> None:
         """Write what waits."""
         if self._writer is not None:
             await asyncio.to_thread(self._writer.shutdown)
 
-    def _in_background(self, write: Callable[[], None]) -> None:
+    def _in_background(self, query: str, write: Callable[[], None]) -> None:
         if self._waiting >= MAX_WAITING:
-            self.dropped["result for a slow disk"] += 1
+            self._lost(query, "result for a slow disk", f"{MAX_WAITING} wait for a slow disk")
             return
         if self._writer is None:
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="sink")
         self._waiting += 1
         future = self._loop.run_in_executor(self._writer, write)
-        future.add_done_callback(self._written)
+        future.add_done_callback(partial(self._written, query))
 
-    def _written(self, future: asyncio.Future[None]) -> None:
+    def _written(self, query: str, future: asyncio.Future[None]) -> None:
         self._waiting -= 1
-        error = None if future.cancelled() else future.exception()
-        if error is not None:
-            self.dropped["result that could not be written"] += 1
-            if str(error) not in self._warned:
-                self._warned.add(str(error))
-                logger.error("a result could not be written: %s", error)
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self._delivered(query)
+        else:
+            self._lost(query, "result that could not be written", _cause(error))
+
+    def _lost(self, query: str, kind: str, cause: str) -> None:
+        self.dropped[kind] += 1
+        if cause not in self._warned:
+            self._warned.add(cause)
+            logger.error("results of query %s are lost: %s", query, cause)
+        self._losses[query] = _Loss(cause, self._loop.time())
+
+    def _delivered(self, query: str) -> None:
+        if query in self._losses:
+            self._losses[query].over = True
 
 
 def event_json(event: ResultEvent) -> bytes:
@@ -119,6 +159,12 @@ def event_json(event: ResultEvent) -> bytes:
             "output": output,
         }
     )
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 _encode = msgspec.json.Encoder().encode

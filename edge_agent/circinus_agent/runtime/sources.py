@@ -83,6 +83,7 @@ class Sources:
         self._folders: dict[tuple[str, str], Folder] = {}
         self._paths: dict[tuple[str, str], str] = {}
         self._loading: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._failed: dict[tuple[str, str], str] = {}
         self._replays: dict[str, _Replay] = {}
         self._led: dict[str, list[Plan]] = {}
 
@@ -113,6 +114,13 @@ class Sources:
         folder = self._folders.get((query, source))
         return folder.take() if folder is not None else None
 
+    def troubles(self) -> dict[str, str]:
+        """Why no inputs come, by query."""
+        found: dict[str, list[str]] = {}
+        for (query, source), cause in sorted(self._failed.items()):
+            found.setdefault(query, []).append(f"no inputs for {source}: {cause}")
+        return {query: "; ".join(causes) for query, causes in found.items()}
+
     async def close(self) -> None:
         """Stop everything."""
         for replay in self._replays.values():
@@ -125,22 +133,23 @@ class Sources:
     def _drop(self, key: tuple[str, str]) -> None:
         self._paths.pop(key, None)
         self._folders.pop(key, None)
+        self._failed.pop(key, None)
         task = self._loading.pop(key, None)
         if task is not None:
             task.cancel()
 
     async def _load(self, key: tuple[str, str], path: str) -> None:
-        told = False
         while True:
             try:
                 folder = await asyncio.to_thread(self._read, path, key[1])
             except (CircinusError, OSError) as error:
-                if not told:
+                if self._failed.get(key) != str(error):
                     logger.error("source of query %s: %s", key[0], error)
-                told = True
+                self._failed[key] = str(error)
                 await asyncio.sleep(RETRY_S)
                 continue
             self._folders[key] = folder
+            self._failed.pop(key, None)
             self._loading.pop(key, None)
             self._set_rates()
             return

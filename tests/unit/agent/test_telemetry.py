@@ -33,6 +33,10 @@ class Counting:
         self._asked()
         return {}
 
+    def troubles(self) -> dict[str, str]:
+        self._asked()
+        return {}
+
 
 def test_counters_are_read_in_the_loop_and_health_is_not() -> None:
     counting = Counting()

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from circinus.errors import InvalidInput, NoData
@@ -14,6 +15,7 @@ from circinus.messages import (
     Capabilities,
     CommandResult,
     Desired,
+    InstanceReport,
     ProbeAccuracy,
     ProbeLink,
     ProbeOperators,
@@ -220,6 +222,38 @@ def test_commands_are_never_retained(bench: Bench) -> None:
     assert not any(message.retain for message in effects.messages)
 
 
+def test_a_query_whose_device_left_is_not_shown_as_serving(serving: Bench) -> None:
+    serving.lose("pi1")
+    view = serving.query()
+    assert (view.state, view.reason) == ("impaired", "device pi1 is not there")
+
+
+def test_what_an_agent_says_of_a_source_is_the_reason_of_its_query(serving: Bench) -> None:
+    trouble = {"q": "no inputs for a: /nowhere", "other": "results are lost"}
+    beat = Telemetry(device="pi1", boot_id="pi1", seq=1, uptime_s=1, troubles=trouble)
+    serving.say(beat)
+    view = serving.query()
+    assert (view.state, view.reason) == ("impaired", "pi1: no inputs for a: /nowhere")
+    serving.say(msgspec.structs.replace(beat, seq=2, troubles={}))
+    assert (serving.query().state, serving.query().reason) == ("serving", None)
+
+
+def test_an_operator_that_is_down_is_the_reason_of_its_query(serving: Bench) -> None:
+    assert serving.core.planned is not None
+    (planned,) = serving.core.rollout.serving()["q"]
+    step = planned.route.steps[0]
+    document = serving.core.rollout.snapshot.documents[step.device]
+    down = InstanceReport(state="failed", cause="killed by signal 9")
+    serving.say(
+        Reported(
+            device=step.device, boot_id=step.device, version=document.version,
+            hash=document.hash, phase="failed", instances={step.instance: down},
+        )
+    )  # fmt: skip
+    text = f"{step.device}: {step.name} is down: killed by signal 9"
+    assert (serving.query().state, serving.query().reason) == ("impaired", text)
+
+
 def test_a_lost_device_stays_in_the_plans_for_the_grace_period(serving: Bench) -> None:
     plans = serving.plans
     serving.lose("dc1")
@@ -243,7 +277,7 @@ def test_an_agent_that_outlived_another_of_its_id_serves_on(serving: Bench) -> N
         serving.say(Status(device="pi1", boot_id="twin", session=session, online=True))
         serving.say(Status(device="pi1", boot_id="pi1", session=session, online=True))
     serving.say(Status(device="pi1", boot_id="twin", session=3, online=False))
-    serving.run(30)
+    serving.run(61)
     assert serving.query().state is QueryState.SERVING
 
 
