@@ -188,6 +188,18 @@ def test_a_document_that_contradicts_its_operators_is_bad_input(
     assert "s.yaml: pipelines.p.operators.a.stateful" in capsys.readouterr().err
 
 
+def test_a_dry_run_finds_what_the_operators_do_not_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text("class Split:\n    pass\n")
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "circinus: 1\npipelines: {p: {operators: {a: {run: 'mine:Splt'}}, input_bytes: 1}}\n"
+    )
+    assert run(["submit", "--dry-run", str(file)]) == 2
+    assert "no class 'Splt' (did you mean 'Split'?)" in capsys.readouterr().err
+
+
 def test_an_exported_scenario_is_written_as_it_was_sent(tmp_path: Path) -> None:
     out = tmp_path / "s.json"
     assert run(["scenario", "export", "--out", str(out)]) == 0
