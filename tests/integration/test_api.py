@@ -217,6 +217,20 @@ async def test_events_resume_from_the_log_without_repeating(api: Api) -> None:
     assert [event["seq"] for event in events] == [2, 3, 4]
 
 
+async def test_a_watcher_that_leaves_leaves_no_traceback(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(f"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1:{api.port}\r\n\r\n".encode())
+    await reader.readuntil(b": connected")
+    writer.transport.abort()
+    while not api.coordinator.unsubscribed:  # until the server has heard of it
+        api.coordinator.queue.put_nowait(fakes.change(3))
+        await asyncio.sleep(0.01)
+    await asyncio.wait_for(api.runner.cleanup(), 10)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= 30] == []
+
+
 async def test_a_bug_is_hidden_from_the_client_and_kept_in_the_log(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -303,17 +303,20 @@ async def _events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
     )
-    await response.prepare(request)
     try:
+        await response.prepare(request)
         last = -1
         if after is not None:
             for change in await coordinator.events(after=after):
                 last = change.seq
                 await response.write(_event(change))
         await response.write(b": connected\n\n")
-        async for change in _with_heartbeat(changes, response):
-            if change.seq > last:
-                await response.write(_event(change))
+        async with contextlib.aclosing(_with_heartbeat(changes, response)) as following:
+            async for change in following:
+                if change.seq > last:
+                    await response.write(_event(change))
+    except ConnectionError:
+        pass  # whoever watched is gone: the usual end of it
     finally:
         with contextlib.suppress(RuntimeError):
             await changes.aclose()  # type: ignore[attr-defined]  # an async generator
@@ -322,7 +325,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 async def _with_heartbeat(
     changes: AsyncIterator[Change], response: web.StreamResponse
-) -> AsyncIterator[Change]:
+) -> AsyncGenerator[Change, None]:
     """The changes, with a comment whenever nothing happened for a while."""
     pending: asyncio.Task[Change] | None = None
     try:
