@@ -144,4 +144,12 @@ def plan_uses(
     at = np.array(found)
     for name, use in plans.uses.items():
         uses[:, names.index(name)] = use[at[:, 0], at[:, 1]] / max(pools[name], 1e-9)
-    return uses
+    return uses[_undominated(uses[:, uses.any(axis=0)])]
+
+
+def _undominated(uses: FloatArray) -> npt.NDArray[np.bool_]:
+    """Plans that no other undercuts everywhere, of equal ones the first; nobody wants the rest."""
+    no_more = (uses[:, None, :] <= uses[None, :, :]).all(axis=2)
+    less = (uses[:, None, :] < uses[None, :, :]).any(axis=2)
+    earlier = np.arange(len(uses))[:, None] < np.arange(len(uses))[None, :]
+    return np.asarray(~(no_more & (less | earlier)).any(axis=0))

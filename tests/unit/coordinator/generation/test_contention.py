@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from circinus_coordinator.generation.contention import Group, fraction, scale_for
+from circinus_coordinator.generation.contention import Group, fraction, plan_uses, scale_for
 from circinus_coordinator.generation.families import FAMILIES
 from circinus_coordinator.generation.fleet import TIERS, WIFI, build_fleet
 from circinus_coordinator.generation.machines import MACHINES, apportion
 from circinus_coordinator.generation.profiles import operator_figures
-from circinus_coordinator.generation.reference import Path, Reference
+from circinus_coordinator.generation.reference import Path, Plans, Reference
 from circinus_coordinator.generation.slos import TEMPLATES, draw_slo
 from circinus_coordinator.generation.tables import MAX_ROWS, NOISE, AccuracyTable, accuracy_table
 from circinus_coordinator.generation.templates import PipelineTemplate
@@ -106,3 +106,18 @@ def test_apportioned_numbers_sum_up() -> None:
     assert apportion(10, (0.5, 0.3, 0.2)) == [5, 3, 2]
     assert apportion(3, (0.8, 0.14, 0.06), least=1) == [1, 1, 1]
     assert sum(apportion(7, (1, 1, 1))) == 7
+
+
+def test_only_plans_that_others_undercut_are_left_out() -> None:
+    one, two = ("cores", "edge", "a"), ("cores", "cloud", "b")
+    plans = Plans(
+        latency_ms={95.0: np.ones((4, 1))},
+        usd=np.array([[1.0], [2.0], [3.0], [4.0]]),
+        accuracy=np.ones(1),
+        uses={
+            one: np.array([[4.0], [1.0], [5.0], [4.0]]),
+            two: np.array([[1.0], [4.0], [1.0], [1.0]]),
+        },
+    )
+    kept = plan_uses(plans, np.ones((4, 1), dtype=bool), {one: 10.0, two: 100.0})
+    assert kept.tolist() == [[0.4, 0.01], [0.1, 0.04]]

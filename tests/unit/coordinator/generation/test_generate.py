@@ -195,4 +195,4 @@ def test_a_wrong_argument_is_named(key: str, choices: dict[str, object]) -> None
     assert caught.value.key == key
 
 
-DIGEST = "2e91a80ec812209b8468ae0cec4d43d264d867f164bda0ed88080283fa6c1f0e"
+DIGEST = "1a7af0d921e925ea03fa4839ab6cd81b08a202bd77c33a163595ff08eb058c25"
