@@ -70,7 +70,7 @@ def _served(query: Query, plans: list[PlacedPlan], ledger: Ledger) -> Explanatio
         query=query.id,
         share=1.0,
         binding=binding,
-        reason=f"served in full; {binding} is the tightest objective: {text}",
+        reason=f"served in full; its tightest objective is {binding}: {text}",
     )
 
 
@@ -79,13 +79,15 @@ def _slack(query: Query, estimate: Estimate) -> list[tuple[float, str, str]]:
     slo, found = query.slo, []
     if slo.latency_ms is not None:
         ms, limit = estimate.latency_ms, slo.latency_ms
-        found.append((1 - ms / limit, "latency", f"{ms:.4g} of {limit:g} ms"))
+        found.append((1 - ms / limit, "latency", f"{ms:.4g} ms promised, {limit:g} ms are allowed"))
     if slo.accuracy and estimate.accuracy is not None:
         mean, floor = estimate.accuracy, slo.accuracy
-        found.append((mean / floor - 1, "accuracy", f"{mean:.4g} for at least {floor:g}"))
+        found.append(
+            (mean / floor - 1, "accuracy", f"{mean:.4g} promised, at least {floor:g} is asked for")
+        )
     if slo.cost_usd_per_1000:
         usd, limit = estimate.cost_usd_per_1000, slo.cost_usd_per_1000
-        found.append((1 - usd / limit, "cost", f"{usd:.4g} of {limit:g} {USD}"))
+        found.append((1 - usd / limit, "cost", f"{usd:.4g} {USD} promised, {limit:g} are allowed"))
     return found
 
 

@@ -90,8 +90,8 @@ class Impossible:
             if not rows:
                 return self._say(
                     NO_PROFILE,
-                    f"{name} is not profiled on {', '.join(classes)}",
-                    f"profile {name} on one of: {', '.join(classes)}",
+                    f"there is no profile of {name} on {', '.join(classes)}",
+                    f"needs a profile of {name} on one of these classes",
                 )
             step = next(
                 s for s in catalogue.programme(self.query, floor=-1.0).steps if s.name == name
@@ -119,7 +119,7 @@ class Impossible:
                 (
                     need / slo.latency_ms - 1,
                     "latency",
-                    f"the fastest plan takes {need:.4g} ms, {slo.latency_ms:g} are allowed",
+                    f"the fastest plan takes {need:.4g} ms, {slo.latency_ms:g} ms are allowed",
                     f"needs {round_up(need - slo.latency_ms)} ms more latency",
                 )
             )
@@ -128,8 +128,8 @@ class Impossible:
                 (
                     1 - best / slo.accuracy if slo.accuracy else 0.0,
                     "accuracy",
-                    f"{best:.4g} is the best within reach, {slo.accuracy:g} is asked for",
-                    f"needs an accuracy floor of at most {best:g}",
+                    f"{round_down(best)} is the best accuracy, {slo.accuracy:g} is asked for",
+                    f"needs an accuracy floor of at most {round_down(best)}",
                 )
             )
         if slo.cost_usd_per_1000 is not None:
@@ -178,7 +178,7 @@ class Impossible:
         floor, parts, binding = self.floor, [], "latency"
         if slo.accuracy is not None and best is not None and best < slo.accuracy:
             floor, binding = best, "accuracy"
-            parts.append(f"an accuracy floor of at most {best:g}")
+            parts.append(f"an accuracy floor of at most {round_down(best)}")
         fast = self._solve(Limits(), Aim.LATENCY, floor)
         assert fast is not None  # the accuracy level above was found with a plan
         need = fast.latency_ms(slo.percentile)
@@ -192,6 +192,14 @@ class Impossible:
             "its objectives cannot be met together, whichever one gives way",
             f"needs {' and '.join(parts)}" if parts else None,
         )
+
+
+def round_down(amount: float) -> str:
+    """Four significant digits, rounded down: a floor of that much must be met."""
+    if amount <= 0:
+        return "0"
+    digit = 10.0 ** (np.floor(np.log10(amount)) - 3)
+    return f"{np.floor(amount / digit + 1e-9) * digit:.4g}"
 
 
 def round_up(amount: float) -> str:

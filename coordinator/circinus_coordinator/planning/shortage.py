@@ -82,12 +82,12 @@ def _attempt(
     try:
         over = ledger.violations(ledger.resources(placed.use))
         if over:
-            names = " and ".join(describe(resource) for resource, _ in over)
+            names = ", ".join(describe(resource) for resource, _ in over)
             lacking = " and ".join(_lacking(ledger, resource) for resource, _ in over)
             return (
                 sum(ratio - 1 for _, ratio in over),
                 describe(over[0][0]),
-                f"what is left of {names} does not hold it",
+                f"there is too little left: {names}",
                 f"needs {lacking}",
             )
         if meets(query, placed.estimate(ledger)) == "latency":

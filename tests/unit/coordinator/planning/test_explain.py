@@ -24,7 +24,7 @@ def test_latency_is_lacking_by_what_the_fastest_plan_needs_more(build, profile) 
     rows = [profile("a", "small", 50), profile("a", "middle", 20)]
     found = rejection(build(profiles=rows, query={"slo": {"latency_ms": 30}}))
     assert (found.binding, found.relaxation) == ("latency", "needs 5 ms more latency")
-    assert found.reason == "the fastest plan takes 35 ms, 30 are allowed"
+    assert found.reason == "the fastest plan takes 35 ms, 30 ms are allowed"
 
 
 def test_only_plans_that_meet_the_other_objectives_count(build, profile) -> None:
@@ -43,13 +43,15 @@ def test_accuracy_names_the_best_within_reach(build, profile) -> None:
         profiles=[profile("a", "small", 9, config={"k": k}) for k in (1, 2)],
         accuracy=[
             {"pipeline": "p", "config": {"a": {"k": k}}, "mean": mean}
-            for k, mean in ((1, 0.7), (2, 0.8))
+            for k, mean in ((1, 0.7), (2, 0.911667))
         ],
-        query={"slo": {"accuracy": 0.9}},
+        query={"slo": {"accuracy": 0.95}},
     )
     found = rejection(scenario)
     assert found.binding == "accuracy"
-    assert found.relaxation == "needs an accuracy floor of at most 0.8"
+    # Rounded down: a floor of 0.9117 would be refused again.
+    assert found.reason == "0.9116 is the best accuracy, 0.95 is asked for"
+    assert found.relaxation == "needs an accuracy floor of at most 0.9116"
 
 
 def test_several_objectives_may_have_to_give(build, profile) -> None:
@@ -62,7 +64,7 @@ def test_several_objectives_may_have_to_give(build, profile) -> None:
 def test_an_operator_without_a_profile_is_named(build, profile) -> None:
     found = rejection(build(pipeline=CHAIN, profiles=[profile("a", "small", 1)]))
     assert found.binding == "no profile"
-    assert found.reason == "b is not profiled on large, middle, small"
+    assert found.reason == "there is no profile of b on large, middle, small"
 
 
 def test_an_accuracy_that_was_never_measured_is_named(build, profile) -> None:
@@ -97,6 +99,7 @@ def test_a_query_that_was_crowded_out_hears_by_how_much(build, profile) -> None:
     assert len(decision.assignments) == 1
     found = decision.rejected[0]
     assert found.binding == "cores of pi"
+    assert found.reason == "there is too little left: cores of pi"
     assert found.relaxation == "needs 0.5 more cores on pi"  # 2.0 of 1.6, by 0.8
     larger = dataclasses.replace(
         scenario,
@@ -115,6 +118,7 @@ def test_a_served_query_hears_its_tightest_objective(build, profile) -> None:
     )
     found = explain(scenario, plan(scenario), "q")
     assert (found.share, found.binding) == (1, "latency")
+    assert "latency: 90 ms promised, 100 ms are allowed" in found.reason
     free = build(profiles=[profile("a", "small", 90)])
     assert explain(free, plan(free), "q").binding is None
 
