@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from circinus import codec
+from circinus.messages import InstanceSpec
 from circinus_agent.runtime import WorkerFailed
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -109,6 +110,27 @@ async def test_an_instance_that_cannot_start_says_why(
         with pytest.raises(WorkerFailed, match=cause):
             await a.runtime.start_instance(spec(run, config=config))
         assert a.runtime.instance_reports() == {}
+
+
+@pytest.mark.parametrize(
+    ("run", "final", "traceback"),
+    [
+        ("nowhere:Operator", True, False),
+        ("runtime_operators:Nowhere", True, False),
+        ("runtime_operators:Unready", False, True),
+    ],
+)
+async def test_only_what_the_operator_raised_leaves_a_traceback(
+    run: str, final: bool, traceback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "circinus_agent.runtime")
+    async with device() as a:
+        how: dict[str, str | int] = {"how": "raise"} if traceback else {}
+        with pytest.raises(WorkerFailed) as raised:
+            await a.runtime.start_instance(InstanceSpec(key="o", run=run, config=how))
+    assert raised.value.final is final
+    assert not raised.value.cause.startswith("InvalidInput")
+    assert ("Traceback" in caplog.text) is traceback
 
 
 async def test_what_an_operator_prints_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -222,8 +222,9 @@ class Effects:
             try:
                 await self._runtime.start_instance(spec)
             except WorkerFailed as error:
-                logger.warning("%s (attempt %d of %d)", error, attempt, START_ATTEMPTS)
-                if attempt == START_ATTEMPTS:
+                tries = "" if error.final else f" (attempt {attempt} of {START_ATTEMPTS})"
+                logger.warning("%s%s", error, tries)
+                if attempt == START_ATTEMPTS or error.final:
                     self.tell(e.InstanceFailed(now=self.clock(), key=spec.key, cause=error.cause))
                     return
                 await asyncio.sleep(random.uniform(0, START_RETRY_S * 2**attempt))

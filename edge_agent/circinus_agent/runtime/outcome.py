@@ -11,11 +11,15 @@ __all__ = ["Failure", "Outcome", "ResultEvent", "Trace", "WorkerFailed", "parse_
 
 
 class WorkerFailed(CircinusError):
-    """An operator's process could not be started; `cause` says why in one line."""
+    """An operator's process could not be started; `cause` says why in one line.
 
-    def __init__(self, key: str, cause: str) -> None:
+    `final` where another try cannot help: what it was asked for is not there.
+    """
+
+    def __init__(self, key: str, cause: str, *, final: bool = False) -> None:
         self.key = key
         self.cause = cause
+        self.final = final
         super().__init__(f"instance {key}: {cause}")
 
 

@@ -218,7 +218,8 @@ class Replica:
                 self._started.set_result(message)
         elif not self._started.done():
             self._end = self._end or Failure("raised", message.cause)
-            self._started.set_exception(WorkerFailed(self._spec.key, message.cause))
+            error = WorkerFailed(self._spec.key, message.cause, final=message.final)
+            self._started.set_exception(error)
 
     def _batch_done(self, message: wire.BatchDone, body: memoryview) -> None:
         running = self._running

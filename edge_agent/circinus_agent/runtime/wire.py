@@ -60,9 +60,10 @@ class Ready(msgspec.Struct, tag="ready", kw_only=True, array_like=True):
 
 
 class StartFailed(msgspec.Struct, tag="failed", kw_only=True, array_like=True):
-    """It could not be set up; the process ends."""
+    """It could not be set up; the process ends. `final`: nor could another."""
 
     cause: str
+    final: bool = False
 
 
 class Batch(msgspec.Struct, tag="batch", array_like=True):

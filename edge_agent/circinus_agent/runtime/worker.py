@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from circinus import codec
+from circinus.errors import CircinusError, InvalidInput
 from circinus.operator import Context, Operator, Output, load_operator
 from circinus_agent.runtime import wire
 
@@ -69,6 +70,8 @@ def _metered(value: Any, prices: Mapping[str, float]) -> tuple[Any, float]:
 def describe(error: BaseException) -> str:
     """The error in one line."""
     text = " ".join(str(error).split())
+    if isinstance(error, CircinusError):
+        return text[:MAX_CAUSE]
     name = type(error).__name__
     return f"{name}: {text}"[:MAX_CAUSE] if text else name
 
@@ -150,8 +153,12 @@ class Worker:
         try:
             operator = set_up(init)
         except Exception as error:  # noqa: BLE001 - the operator's, whatever it is
-            traceback.print_exc()
-            self._write([wire.pack_header(wire.StartFailed(cause=describe(error)))])
+            # An unknown reference or knob: its text says all there is to say.
+            final = isinstance(error, InvalidInput)
+            if not final:
+                traceback.print_exc()
+            failed = wire.StartFailed(cause=describe(error), final=final)
+            self._write([wire.pack_header(failed)])
             return 1
         # What setup made stays for good: the collector need not look at it again.
         gc.collect()

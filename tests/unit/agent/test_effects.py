@@ -34,6 +34,7 @@ class FakeRuntime:
         self.running: dict[str, InstanceSpec] = {}
         self.routes: list[str] = []
         self.failures = 0
+        self.final = False
         self.said: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -43,7 +44,7 @@ class FakeRuntime:
         await self.gate.wait()
         if self.failures:
             self.failures -= 1
-            raise WorkerFailed(spec.key, "no module")
+            raise WorkerFailed(spec.key, "no module", final=self.final)
         self.running[spec.key] = spec
 
     async def stop_instance(self, key: str) -> None:
@@ -187,6 +188,16 @@ def test_a_start_is_tried_again(tmp_path: Path) -> None:
         shell.runtime.failures = 2
         shell.push(document(1, "a"))
         await shell.until(1, "converged")
+
+    shell(tmp_path, script)
+
+
+def test_a_start_that_cannot_succeed_is_tried_once(tmp_path: Path) -> None:
+    async def script(shell: Shell) -> None:
+        shell.runtime.failures, shell.runtime.final = 99, True
+        shell.push(document(1, "a"))
+        await shell.until(1, "failed")
+        assert shell.runtime.said.count("start a") == 1
 
     shell(tmp_path, script)
 
