@@ -103,9 +103,11 @@ async def test_shares_below_one_refuse_the_rest() -> None:
 async def test_an_unknown_query_says_where_it_starts() -> None:
     async with device() as a:
         a.runtime.set_routes([route({"s": ("a", "pass", ())}, lead="b", sources={"s": "b"})])
-        assert (await a.runtime.submit("q", b"")).cause == "unknown query: 'q' starts at device b"
+        elsewhere = await a.runtime.submit("q", b"")
+        assert elsewhere.cause == "unknown query: 'q' starts at device b: post it there"
         unknown = await a.runtime.submit("zz", b"")
-        assert unknown.cause == "unknown query: no plan for 'zz' is here"
+        text = "'zz' was not admitted or never submitted; `circinus explain zz` says why"
+        assert unknown.cause == f"unknown query: {text}"
 
 
 async def test_what_an_instance_knows_of_its_operator() -> None:

@@ -196,9 +196,11 @@ class Runtime:
     def _not_admitted(self, query: str) -> Outcome:
         lead = self._table.lead_of(query)
         if lead is None:
-            failure = Failure("unknown query", f"no plan for {query!r} is here")
+            remedy = f"`circinus explain {query}` says why"
+            text = f"{query!r} was not admitted or never submitted; {remedy}"
+            failure = Failure("unknown query", text)
         elif lead != self._settings.device:
-            failure = Failure("unknown query", f"{query!r} starts at device {lead}")
+            failure = Failure("unknown query", f"{query!r} starts at device {lead}: post it there")
         else:
             failure = Failure("not admitted", "its plan leaves no share for this request")
             self._refused["request not admitted"] += 1
