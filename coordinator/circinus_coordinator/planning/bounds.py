@@ -62,8 +62,8 @@ def remainder(programme: Programme, choices: Sequence[Choice]) -> Remainder:
 class Worth:
     """Lower bounds on the priced value that remains, for `m` askers.
 
-    `head` counts from arrival at the operator, `(m, nodes * slots)`; `tail` from its end,
-    `(m, nodes of the next layer, slots)`. The accuracy that is still to be reached is seen.
+    `head` counts from arrival at the operator, `(nodes * slots, m)`; `tail` from its end,
+    `(nodes of the next layer, slots, m)`. The accuracy that is still to be reached is seen.
     """
 
     head: tuple[FloatArray, ...]
@@ -108,30 +108,31 @@ def remaining_value(
         if k + 1 == count:
             tail[k] = _delivered(programme, moving, size, hurry)
         elif programme.is_chain:
-            ahead = head[k + 1].reshape(askers, -1, slots)
+            ahead = head[k + 1].reshape(-1, slots, askers)
             tail[k] = _onwards(programme, moving, size, hurry, ahead)
         else:  # where the next operator's inputs come from is not known here
-            least = head[k + 1].reshape(askers, -1, slots).min(axis=2)
-            tail[k] = np.repeat(least[:, :, None], slots, axis=2)
+            least = head[k + 1].reshape(-1, slots, askers).min(axis=1)
+            tail[k] = np.repeat(least[:, None, :], slots, axis=1)
         used = np.flatnonzero(table.count)
-        value = choice.value
+        value = np.ascontiguousarray(choice.value.T)
         if programme.is_chain and hurry.per_ms.any():
-            late = choice.mean + hurry.curve[:, None] * choice.variance
-            value = value + hurry.per_ms[:, None] * late
-        value = value[:, table.option] + tail[k][:, table.node, step.slot[table.option]]
-        head[k] = np.full((askers, len(table.count)), np.inf)
+            late = choice.mean[:, None] + choice.variance[:, None] * hurry.curve
+            value = value + hurry.per_ms * late
+        onwards = tail[k].reshape(-1, askers)[table.node * slots + step.slot[table.option]]
+        head[k] = np.full((len(table.count), askers), np.inf)
         if len(used):
-            head[k][:, used] = np.minimum.reduceat(value, table.start[used], axis=1)
+            onwards += value[table.option]
+            head[k][used] = np.minimum.reduceat(onwards, table.start[used], axis=0)
     return Worth(head=tuple(head), tail=tuple(tail))
 
 
 def _delivered(programme: Programme, moving: Moving, size: FloatArray, hurry: Hurry) -> FloatArray:
     if programme.exits is None or not programme.is_chain:
-        return np.zeros((len(hurry.per_ms), 1, len(size)))
-    late = _moving(programme.exits, size, of_time=True)
-    some = np.where(np.isfinite(late), late, 0.0) * hurry.per_ms[:, None]
+        return np.zeros((1, len(size), len(hurry.per_ms)))
+    late = _moving(programme.exits, size, of_time=True)[:, None]
+    some = np.where(np.isfinite(late), late, 0.0) * hurry.per_ms
     gone = np.where(np.isfinite(late), 0.0, np.inf)
-    return np.asarray((size * moving.exit + some + gone)[:, None, :])
+    return np.asarray((size[:, None] * moving.exit.T + some + gone)[None])
 
 
 def _onwards(
@@ -141,13 +142,12 @@ def _onwards(
     hurry: Hurry,
     head: FloatArray,
 ) -> FloatArray:
-    """`(askers, nodes, slots)`: the cheapest way on from each slot."""
+    """`(nodes, slots, askers)`: the cheapest way on from each slot."""
     late = _moving(programme.hops, size[:, None], of_time=True)
-    some = np.where(np.isfinite(late), late, 0.0) * hurry.per_ms[:, None, None]
-    way = size[None, :, None] * moving.hop + some + np.where(np.isfinite(late), 0.0, np.inf)
     found = np.full(head.shape, np.inf)
-    for there in range(head.shape[2]):
-        np.minimum(found, way[:, None, :, there] + head[:, :, there, None], out=found)
+    for here, there in np.argwhere(np.isfinite(late)):
+        way = size[here] * moving.hop[:, here, there] + late[here, there] * hurry.per_ms
+        np.minimum(found[:, here], head[:, there] + way, out=found[:, here])
     return found
 
 

@@ -23,28 +23,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.bounds import (
-    Hurry,
-    Remainder,
-    Worth,
-    remainder,
-    remaining_value,
-)
+from circinus_coordinator.planning.bounds import Remainder, remainder
 from circinus_coordinator.planning.label_state import Labels, concatenate
 from circinus_coordinator.planning.latency import percentile_factor
 from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.pareto import survivors
 from circinus_coordinator.planning.programme import Programme
+from circinus_coordinator.planning.pruning import TOLERANCE, Asks, Pruning, prune
 from circinus_coordinator.planning.transitions import Transitions, transitions
 
 __all__ = ["TOLERANCE", "Aim", "Asks", "Found", "Limits", "solve", "solve_each"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-# Relative slack on SLO comparisons: sums of floats in another order must not decide.
-TOLERANCE = 1e-9
-# Prices on latency that are tried for sharper bounds, times value over latency at the limits.
-_HURRIES = (0.5, 2.0)
 # Expanding more pairs at a time costs memory and gains nothing.
 _CHUNK = 400_000
 
@@ -62,23 +53,6 @@ class Limits:
 
     latency_ms: float = np.inf
     usd: float = np.inf
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asks:
-    """What `m` askers want; arrays `(m,)`.
-
-    Attributes:
-        start: Automaton node they start from: their accuracy floor; -1 where nothing reaches it.
-        latency_ms: Limits, infinite where absent.
-        usd: Limits per request, infinite where absent.
-        cutoff: Plans of at least this value are of no interest; None for no cutoffs.
-    """
-
-    start: IntArray
-    latency_ms: FloatArray
-    usd: FloatArray
-    cutoff: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +119,17 @@ def solve_each(
         return [None] * len(asks.start)
     if tables is None:
         tables = [transitions(programme, choice, k) for k, choice in enumerate(choices)]
-    return _Search(programme, choices, moving, asks, aim, tables).run()
+    found: list[Found | None] = [None] * len(asks.start)
+    index = np.flatnonzero(asks.start >= 0).astype(np.int64)
+    prunings: list[Pruning] = []
+    if asks.cutoff is not None:
+        index, prunings = prune(programme, choices, moving, asks, tables)
+    if len(index):
+        few = [dataclasses.replace(c, value=c.value[index]) for c in choices]
+        search = _Search(programme, few, moving.at(index), asks.at(index), aim, tables, prunings)
+        for k, plan in zip(index, search.run(), strict=True):
+            found[k] = plan
+    return found
 
 
 class _Search:
@@ -157,6 +141,7 @@ class _Search:
         asks: Asks,
         aim: Aim,
         tables: Sequence[Transitions],
+        prunings: Sequence[Pruning],
     ) -> None:
         self.programme, self.choices, self.moving = programme, choices, moving
         self.tables = tables
@@ -169,57 +154,10 @@ class _Search:
         self.frugal = bool(np.isfinite(self.limit_usd).any())
         self.slots = len(programme.devices)
         self.rest: Remainder = remainder(programme, choices)
-        self.prunings = [] if asks.cutoff is None else self._prunings(asks.cutoff)
-
-    def _prunings(self, cutoff: FloatArray) -> list[tuple[Hurry, Worth, FloatArray]]:
-        """Bounds on what remains: without a price on latency, and with the best of a few.
-
-        What a plan is worth plus the price of the latency by which it is early is a lower bound
-        on its value, at whatever price, if it is in time.
-        """
-
-        def bounds(per_ms: FloatArray) -> tuple[Hurry, Worth, FloatArray]:
-            hurry = Hurry(per_ms=per_ms, curve=curve)
-            worth = remaining_value(self.programme, self.choices, self.moving, self.tables, hurry)
-            return hurry, worth, cutoff + per_ms * limit
-
-        finite = np.isfinite(self.limit_ms)
-        limit = np.where(finite, self.limit_ms, 1.0)
-        curve = np.where(finite, self.factor**2 / limit, 0.0)
-        plain = bounds(np.zeros(self.askers))
-        if not (self.programme.is_chain and finite.any()):
-            return [plain]
-        scale = np.where(finite & np.isfinite(cutoff), cutoff / limit, 0.0)
-        tried = [plain, *(bounds(scale * factor) for factor in _HURRIES)]
-        least = [self._least(h, w) - (c - cutoff) for h, w, c in tried]
-        best = np.argmax(np.stack(least), axis=0)
-        if not best.any():
-            return [plain]
-        factors = np.array([0.0, *_HURRIES])
-        return [plain, bounds(scale * factors[best])]
-
-    def _least(self, hurry: Hurry, worth: Worth) -> FloatArray:
-        """`(askers,)` lower bound over all plans, price of latency included."""
-        hops, size = self.programme.entry[0]
-        slots = np.arange(self.slots, dtype=np.int64)
-        late = hops.ms((slots,), np.full(self.slots, size))
-        reach = np.where(np.isfinite(late), 0.0, np.inf)
-        late = np.where(np.isfinite(late), late, 0.0)
-        key = np.maximum(self.start, 0)[:, None] * self.slots + slots
-        start = worth.head[0][np.arange(self.askers)[:, None], key]
-        there = start + reach + size * self.moving.entry[0] + hurry.per_ms[:, None] * late
-        found = there.min(axis=1)
-        return np.where(np.isfinite(found), found, np.finfo(float).max)
-
-    def _paid(
-        self, n: int, of: IntArray, value: FloatArray, mean: FloatArray, variance: FloatArray
-    ) -> FloatArray:
-        """Value with the n-th pruning's price of the latency so far."""
-        hurry = self.prunings[n][0]
-        return value + hurry.of(of, mean, variance) if hurry.per_ms.any() else value
+        self.prunings = prunings
 
     def run(self) -> list[Found | None]:
-        each = np.flatnonzero(self.start >= 0).astype(np.int64)
+        each: IntArray = np.arange(self.askers, dtype=np.int64)
         none: FloatArray = np.zeros(len(each))
         nothing: IntArray = np.zeros(len(each), dtype=np.int64)
         labels = Labels(
@@ -278,10 +216,10 @@ class _Search:
         ahead = mean + self.rest.head_ms[k][slot]
         usd = there.usd + self.rest.head_usd[k][slot]
         keep = self._promising(there.of, ahead, variance, usd)
-        for n in range(len(self.prunings)):
+        for pruning in self.prunings:
             of, key = there.of[keep], there.node[keep] * self.slots + slot[keep]
-            worth = self._paid(n, of, there.value[keep], mean[keep], variance[keep])
-            keep = keep[worth + self.prunings[n][1].head[k][of, key] < self.prunings[n][2][of]]
+            worth = pruning.paid(of, there.value[keep], mean[keep], variance[keep])
+            keep = keep[worth + pruning.worth.head[k][key, of] < pruning.most[of]]
         there, mean, variance, slot = there.take(keep), mean[keep], variance[keep], slot[keep]
         if self.prunings:  # few are left, and comparing them costs more than carrying them
             return there, mean, variance, slot
@@ -320,11 +258,11 @@ class _Search:
         ahead, still = finish + self.rest.tail_ms[k][slot], usd + self.rest.tail_usd[k][slot]
         keep = self._promising(of, ahead, spread, still)
         value = labels.value[label] + choice.value[of, option]
-        for n in range(len(self.prunings)):
+        for pruning in self.prunings:
             who = of[keep]
-            worth = self._paid(n, who, value[keep], finish[keep], spread[keep])
-            rest = self.prunings[n][1].tail[k][who, node[keep], slot[keep]]
-            keep = keep[worth + rest < self.prunings[n][2][who]]
+            worth = pruning.paid(who, value[keep], finish[keep], spread[keep])
+            rest = pruning.worth.tail[k][node[keep], slot[keep], who]
+            keep = keep[worth + rest < pruning.most[who]]
         label, option, node, slot = label[keep], option[keep], node[keep], slot[keep]
         out = labels.take(label)
         out.node, out.option, out.usd, out.value = node, option, usd[keep], value[keep]

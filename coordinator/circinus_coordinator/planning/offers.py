@@ -60,6 +60,11 @@ class Moving:
     exit: FloatArray
     max_bytes: dict[tuple[int | None, int | None], FloatArray] = field(default_factory=dict)
 
+    def at(self, index: npt.NDArray[np.int64]) -> Moving:
+        """For some of the askers."""
+        entry = {k: value[index] for k, value in self.entry.items()}
+        return replace(self, hop=self.hop[index], entry=entry, exit=self.exit[index])
+
     def stacked(self) -> Moving:
         """The same with a first axis of length one: the only prices of one."""
         entry = {k: value[None] for k, value in self.entry.items()}
