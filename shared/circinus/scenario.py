@@ -6,7 +6,7 @@ queries only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -249,6 +249,10 @@ def _is_yaml(name: str, data: bytes) -> bool:
     return not name.endswith(".json") and data.lstrip()[:1] != b"{"
 
 
+def _none(_name: str) -> None:
+    """No pipeline is known."""
+
+
 def decode_scenario(data: bytes, *, name: str = "scenario") -> Scenario:
     """The scenario in a YAML or JSON document.
 
@@ -281,8 +285,14 @@ def decode_scenario(data: bytes, *, name: str = "scenario") -> Scenario:
         raise error.within(file=name) from None
 
 
-def decode_submission(data: bytes, *, name: str = "submission") -> Submission:
+def decode_submission(
+    data: bytes, *, name: str = "submission", known: Callable[[str], Pipeline | None] = _none
+) -> Submission:
     """The submission in a YAML or JSON document.
+
+    Args:
+        known: Finds a pipeline that was handed in before, by name. One that the document's
+            queries name, and that does not stand in it, is taken into the submission.
 
     Raises:
         InvalidInput: Naming `name` as the file, the key, and a remedy.
@@ -291,6 +301,9 @@ def decode_submission(data: bytes, *, name: str = "submission") -> Submission:
     documents.check_version(raw.circinus, name)
     try:
         pipelines = _named(raw.pipelines, wire.pipeline, "pipelines")
+        for missing in sorted({query.pipeline for query in raw.queries} - pipelines.keys()):
+            if (found := known(missing)) is not None:
+                pipelines[missing] = found
         return Submission(
             pipelines=pipelines,
             queries=_rows(raw.queries, lambda q: wire.query(q, pipelines), "queries"),
@@ -304,9 +317,19 @@ def encode_scenario(scenario: Scenario, *, yaml: bool = False) -> bytes:
     return _encode(wire.scenario_document(scenario), yaml)
 
 
-def encode_submission(submission: Submission, *, yaml: bool = False) -> bytes:
-    """The submission as JSON, or YAML."""
-    return _encode(wire.submission_document(submission), yaml)
+def encode_submission(
+    submission: Submission, *, yaml: bool = False, known: Collection[str] = ()
+) -> bytes:
+    """The submission as JSON, or YAML.
+
+    Args:
+        known: Names of pipelines that the reader has, and that are left out.
+    """
+    document = wire.submission_document(submission)
+    if "pipelines" in document:
+        pipelines = {n: p for n, p in document["pipelines"].items() if n not in known}
+        document["pipelines"] = pipelines
+    return _encode(document, yaml)
 
 
 def _encode(document: dict[str, Any], yaml: bool) -> bytes:
@@ -325,13 +348,15 @@ def load_scenario(path: str | Path) -> Scenario:
     return decode_scenario(documents.read(path), name=str(path))
 
 
-def load_submission(path: str | Path) -> Submission:
-    """Read a submission file.
+def load_submission(
+    path: str | Path, *, known: Callable[[str], Pipeline | None] = _none
+) -> Submission:
+    """Read a submission file; `known` as `decode_submission` has it.
 
     Raises:
         InvalidInput: Naming file, key and remedy.
     """
-    return decode_submission(documents.read(path), name=str(path))
+    return decode_submission(documents.read(path), name=str(path), known=known)
 
 
 def save_scenario(scenario: Scenario, path: str | Path) -> None:

@@ -16,7 +16,7 @@ import pytest_asyncio
 from aiohttp import ClientSession, web
 
 from circinus.errors import InvalidInput, NoData, Transient
-from circinus.scenario import decode_scenario
+from circinus.scenario import decode_scenario, decode_submission
 from circinus_coordinator.api.app import listen, parse_address, serve
 from circinus_coordinator.api.client import Client
 from circinus_coordinator.api.endpoints import ENDPOINTS, MAX_ARTIFACT_BYTES, MAX_SUBMISSION_BYTES
@@ -113,6 +113,24 @@ async def test_a_submission_in_yaml_is_taken_in(api: Api) -> None:
     answer = await api.call(api.client.post, "/v1/queries", SUBMISSION, "application/yaml")
     assert answer["queries"] == ["gate"]
     assert api.coordinator.submitted[0].queries[0].id == "gate"
+
+
+async def test_a_query_may_name_a_pipeline_that_is_there(api: Api) -> None:
+    alone = b"circinus: 1\nqueries: [{id: yard, pipeline: p, source: pi-1, rate_rps: 1}]"
+    answer = await api.call(api.client.post, "/v1/queries", alone, "application/yaml")
+    assert answer["queries"] == ["yard"]
+    assert api.coordinator.submitted[0].queries[0].source == {"a": "pi-1"}
+
+
+async def test_a_pipeline_that_is_nowhere_is_refused(api: Api) -> None:
+    alone = SUBMISSION.replace(b"pipeline: p,", b"pipeline: q,")
+    with pytest.raises(InvalidInput, match="unknown pipeline 'q'"):
+        await api.call(api.client.post, "/v1/queries", alone)
+
+
+async def test_pipelines_read_as_a_submission(api: Api) -> None:
+    found = decode_submission(await api.call(api.client.get_bytes, "/v1/pipelines"))
+    assert list(found.pipelines) == ["p"]
 
 
 async def test_a_dry_run_takes_in_nothing(api: Api) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 from circinus import __version__
 from circinus.decision import encode_decision
 from circinus.errors import InvalidInput, NoData
-from circinus.scenario import Submission, decode_submission
+from circinus.scenario import Submission, decode_submission, encode_submission
 from circinus_coordinator.api.errors import TooLarge, json_response
 from circinus_coordinator.daemon import (
     ArtifactInfo,
@@ -171,6 +171,11 @@ def _window(request: web.Request) -> float | None:
     return window
 
 
+async def _pipelines(request: web.Request) -> web.Response:
+    there = Submission(pipelines=request.app[COORDINATOR].pipelines())
+    return web.Response(body=encode_submission(there), content_type="application/json")
+
+
 async def _plans(request: web.Request) -> web.Response:
     return json_response(Plans(plans=request.app[COORDINATOR].plans()))
 
@@ -213,10 +218,11 @@ async def _health(request: web.Request) -> web.Response:
 async def _submit(request: web.Request) -> web.Response:
     dry_run = request.query.get("dry_run", "0").lower() not in ("0", "false", "no")
     data = b"".join([chunk async for chunk in _limited(request, MAX_SUBMISSION_BYTES)])
-    submission = decode_submission(data, name="submission")
+    coordinator = request.app[COORDINATOR]
+    # A query on a pipeline that is there already need not bring it again.
+    submission = decode_submission(data, name="submission", known=coordinator.pipelines().get)
     if not submission.queries and not submission.pipelines:
         raise InvalidInput("has neither pipelines nor queries", file="submission")
-    coordinator = request.app[COORDINATOR]
     if dry_run:
         _check(coordinator, submission)
         ids = [query.id for query in submission.queries]
@@ -404,6 +410,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Withdraw a query",
         handler=_withdraw,
         answer=Withdrawn,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/pipelines",
+        summary="The pipelines of all queries, as a submission has them",
+        handler=_pipelines,
+        answer=dict[str, Any],
     ),
     Endpoint(
         method="GET", path="/v1/plans", summary="Plans in force", handler=_plans, answer=Plans

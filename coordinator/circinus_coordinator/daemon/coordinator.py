@@ -16,6 +16,7 @@ from circinus.decision import Decision
 from circinus.errors import NoData
 from circinus.messages import CoordinatorStatus, encode
 from circinus.mqtt import BrokerAddress, MqttLink, Presence, PresenceState
+from circinus.pipeline import Pipeline
 from circinus.scenario import Scenario, Submission, load_scenario
 from circinus.topics import ALL_UP, COORDINATOR_STATUS
 from circinus_coordinator import planning
@@ -173,6 +174,10 @@ class Coordinator:
     def queries(self) -> list[QueryView]:
         """All submitted queries, by id."""
         return show.queries(self._running, time.monotonic(), self.settings.window_s)
+
+    def pipelines(self) -> dict[str, Pipeline]:
+        """The pipelines of the submitted queries, by name."""
+        return dict(self._running.pipelines)
 
     def plans(self) -> list[PlanView]:
         """The assignments of the decision in force."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from circinus.decision import Decision
 from circinus.errors import InvalidInput, NoData
+from circinus.pipeline import Pipeline
 from circinus.scenario import Scenario, Submission, decode_scenario, encode_scenario
 from circinus_coordinator.daemon import (
     ArtifactInfo,
@@ -133,6 +134,9 @@ class FakeCoordinator:
             relaxation="40 ms",
         )
         return [served, rejected]
+
+    def pipelines(self) -> dict[str, Pipeline]:
+        return dict(decode_scenario(SCENARIO).pipelines)
 
     def plans(self) -> list[PlanView]:
         return [PlanView(query="gate", phase="serving", assignment=ASSIGNMENT)]

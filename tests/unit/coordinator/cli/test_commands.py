@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from circinus.errors import NoData
+from circinus.errors import InvalidInput, NoData
 from circinus_coordinator.api import client as client_module
 from circinus_coordinator.cli.app import run
 
@@ -49,8 +49,12 @@ ANSWERS: dict[str, Any] = {
 }
 
 
+PIPELINES = b'{"circinus": 1, "pipelines": {"there": {"operators": {"a": {}}, "input_bytes": 1}}}'
+
+
 class Stub:
     sent: list[tuple[str, Any]] = []  # noqa: RUF012 - emptied by the fixture
+    refusal: Exception | None = None
 
     def __init__(self, address: str, *, timeout_s: float = 1.0) -> None:
         pass
@@ -61,10 +65,12 @@ class Stub:
         return ANSWERS[path]
 
     def get_bytes(self, path: str) -> bytes:
-        return b'{"circinus": 1}\n'
+        return PIPELINES if path == "/v1/pipelines" else b'{"circinus": 1}\n'
 
     def post(self, path: str, body: bytes) -> Any:
         Stub.sent.append((path, json.loads(body)))
+        if Stub.refusal:
+            raise Stub.refusal
         return {"queries": ["gate"], "pipelines": ["p"]}
 
     def delete(self, path: str) -> Any:
@@ -77,7 +83,7 @@ class Stub:
 
 @pytest.fixture(autouse=True)
 def stub(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
-    Stub.sent = []
+    Stub.sent, Stub.refusal = [], None
     monkeypatch.setattr(client_module, "Client", Stub)
     return Stub
 
@@ -173,6 +179,27 @@ def test_submit_sends_folders_as_artifacts(tmp_path: Path) -> None:
     path, document = Stub.sent[0]
     assert path == "/v1/queries"
     assert document["queries"][0]["input"]["path"] == "sha256:" + "ab" * 32
+
+
+def test_a_query_on_a_pipeline_that_is_there_is_sent_alone(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "circinus: 1\nqueries: [{id: gate, pipeline: there, source: pi-1, rate_rps: 1}]\n"
+    )
+    assert run(["submit", str(file)]) == 0
+    _, document = Stub.sent[0]
+    assert not document.get("pipelines")
+    assert document["queries"][0]["source"] == {"a": "pi-1"}
+
+
+def test_what_the_coordinator_refuses_is_named_with_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("circinus: 1\npipelines: {p: {operators: {a: {}}, input_bytes: 1}}\n")
+    Stub.refusal = InvalidInput("unknown device", file="submission", key="queries[0].source")
+    assert run(["submit", str(file)]) == 2
+    assert capsys.readouterr().err == f"circinus: {file}: queries[0].source: unknown device\n"
 
 
 @pytest.mark.parametrize("command", [["submit"], ["scenario", "validate"]])
