@@ -11,17 +11,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from circinus.decision import decode_decision, encode_decision
-from circinus_coordinator.planning import plan
+from circinus_coordinator.planning import MaxIterations, plan
 from circinus_coordinator.planning.baselines import BASELINES
+from circinus_coordinator.planning.baselines.bayesian import Bayesian
+from circinus_coordinator.planning.baselines.orders import BEST
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checker
 from planner_scenarios import random_scenario
 
 seeds = st.integers(0, 2**32)
+# A search of full length takes a third of a second; a short one takes the same ways.
+PLANNERS = {name: made for name, made in BASELINES.items() if not isinstance(made, Bayesian)}
+PLANNERS["search"] = Bayesian(name="search", budget=8)
+PLANNERS["search@best"] = Bayesian(name="search@best", budget=8, orders=BEST)
+PLANNERS["search-shared@best"] = Bayesian(
+    name="search-shared@best", budget=8, share_classes=True, orders=BEST
+)
 
 
-@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("name", sorted(PLANNERS))
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
@@ -30,8 +39,40 @@ def test_the_checker_finds_nothing_wrong(
     name: str, seed: int, queries: int, queueing: bool
 ) -> None:
     scenario = random_scenario(random.Random(seed), queries=queries, queueing=queueing)
-    decision = plan(scenario, planner=name)
+    decision = PLANNERS[name](
+        scenario, effort=MaxIterations(1), seed=seed, previous=None, clock=lambda: 0.0
+    )
     assert checker.violations(scenario, decision) == []
     assert decision.planner == name
     assert decision.evaluations is not None
     assert decode_decision(encode_decision(decision)) == decision
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+@given(seeds, st.integers(1, 4))
+def test_without_queueing_nobody_beats_the_exact_programme(seed: int, queries: int) -> None:
+    scenario = random_scenario(random.Random(seed), queries=queries, queueing=False)
+    best = plan(scenario, planner="exact")
+    assert best.bound_rps is not None
+    demand = sum(query.demand_rps for query in scenario.queries)
+    assert best.goodput_rps >= best.bound_rps - 5e-6 * demand
+    for name in ("circinus", "cheapest-first@best", "best-accuracy@best"):
+        other = plan(scenario, planner=name, effort=MaxIterations(2))
+        assert other.goodput_rps <= best.bound_rps
+        if other.goodput_rps >= best.goodput_rps * (1 - 1e-9) and best.goodput_rps > 0:
+            slack = 1e-4 * best.deployment.total + 1e-9
+            assert other.deployment.total >= best.deployment.total - slack
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+@given(seeds, st.integers(1, 4))
+def test_with_queueing_nobody_passes_the_exact_bound(seed: int, queries: int) -> None:
+    scenario = random_scenario(random.Random(seed), queries=queries, queueing=True)
+    bound = plan(scenario, planner="exact").bound_rps
+    assert bound is not None
+    for name in ("circinus", "cheapest-first@best", "best-accuracy@best"):
+        assert plan(scenario, planner=name, effort=MaxIterations(2)).goodput_rps <= bound

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from circinus_coordinator.planning.baselines.bayesian import Bayesian
+from circinus_coordinator.planning.baselines.exact import Exact
 from circinus_coordinator.planning.baselines.heuristics import Heuristic
 from circinus_coordinator.planning.baselines.menu import Preference
 from circinus_coordinator.planning.baselines.orders import BEST
@@ -31,5 +33,10 @@ BASELINES: dict[str, Any] = {
     **_twice(Heuristic, "all-device", tier="device"),
     **_twice(Heuristic, "all-edge", tier="edge"),
     **_twice(Heuristic, "all-cloud", tier="cloud"),
+    **_twice(Bayesian, "bayesian-50", budget=50),
+    **_twice(Bayesian, "bayesian-50-shared", budget=50, share_classes=True),
+    **_twice(Bayesian, "bayesian-200", budget=200),
+    **_twice(Bayesian, "bayesian-200-shared", budget=200, share_classes=True),
+    "exact": Exact(name="exact"),
 }
 """Every baseline by name; each is a `plan.Planner`."""

@@ -25,7 +25,7 @@ from circinus_coordinator.planning.loads import SLACK, Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.selection import splittable
 
-__all__ = ["Admission", "Course"]
+__all__ = ["Admission", "Course", "Probe"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -50,6 +50,21 @@ class Course:
     view: View
     entries: Entries
     needs: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How a plan for all of a query's traffic would do with what is left.
+
+    Attributes:
+        fits: It keeps all SLOs and overloads nothing; neighbours are not asked.
+        latency_ms: At the SLO's percentile and the loads it brings.
+        overload: Part of the worst resource's capacity that is lacking.
+    """
+
+    fits: bool
+    latency_ms: float
+    overload: float
 
 
 class Admission:
@@ -117,6 +132,23 @@ class Admission:
         finally:
             undo()
 
+    def probe(self, course: Course, index: int) -> Probe:
+        """Try an entry on the freest machines of its slots."""
+        query, ledger = course.query, self.ledger
+        devices = next(self._bindings(course, index, 1.0, freest=True))[0]
+        placed = self._place(course, index, devices)
+        undo = ledger.add(placed.use, query.rate_rps * query.count, streams(query, 1.0))
+        try:
+            overloads = ledger.violations(ledger.resources(placed.use))
+            estimate = placed.estimate(ledger)
+        finally:
+            undo()
+        return Probe(
+            fits=not overloads and meets(query, estimate) is None,
+            latency_ms=estimate.latency_ms,
+            overload=min(overloads[0][1] - 1, 1e3) if overloads else 0.0,
+        )
+
     def admit(self, placed: PlacedPlan, share: float) -> None:
         """Take the plan in."""
         add(self.ledger, placed, share)
@@ -161,9 +193,9 @@ class Admission:
         return np.flatnonzero(fits.all(axis=(1, 2))).astype(np.int64)
 
     def _bindings(
-        self, course: Course, index: int, rest: float
+        self, course: Course, index: int, rest: float, *, freest: bool = False
     ) -> Iterator[tuple[dict[int, str], float]]:
-        """Machines for the slots: the fullest that take all of it, then the freest.
+        """Machines for the slots: the fullest that take all of it, and the freest (or only these).
 
         JellyBean's greedy worker assignment takes, of the workers that manage the whole rate by
         themselves, the cheapest; machines of a slot cost the same, and the fullest leaves most
@@ -171,7 +203,7 @@ class Admission:
         """
         query = course.query
         slots = list(dict.fromkeys(course.entries.slots[index].tolist()))
-        full: dict[int, str] | None = {}
+        full: dict[int, str] | None = None if freest else {}
         free: dict[int, str] = {}
         cap = math.inf
         for slot in slots:
@@ -188,9 +220,9 @@ class Admission:
                 full[slot] = self._devices[members[tightest]]
             else:
                 full = None
-            freest = int(np.argmax(np.where(np.isinf(ratio), left.sum(axis=1), ratio)))
-            free[slot] = self._devices[members[freest]]
-            cap = min(cap, float(ratio[freest]))
+            most = int(np.argmax(np.where(np.isinf(ratio), left.sum(axis=1), ratio)))
+            free[slot] = self._devices[members[most]]
+            cap = min(cap, float(ratio[most]))
         ways = [(free, cap)] if full is None or full == free else [(full, math.inf), (free, cap)]
         # Where requests wait, a full machine is a slow one.
         yield from reversed(ways) if self.ledger.scenario.queueing else ways

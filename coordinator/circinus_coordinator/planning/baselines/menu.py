@@ -22,7 +22,15 @@ from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.labels import TOLERANCE
 from circinus_coordinator.planning.latency import percentile_factor
 
-__all__ = ["Entries", "Preference", "evaluate_all", "menu", "placements"]
+__all__ = [
+    "Entries",
+    "Preference",
+    "concatenate",
+    "evaluate_all",
+    "menu",
+    "nothing",
+    "placements",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -157,8 +165,8 @@ def evaluate_all(
     position = {name: k for k, name in enumerate(table.order)}
     pipeline = table.pipeline
     shape = (len(where), len(ids))
-    nothing: FloatArray = np.zeros(shape)
-    usd, load = nothing, nothing
+    zero: FloatArray = np.zeros(shape)
+    usd, load = zero, zero
     done: list[tuple[FloatArray, FloatArray]] = []
     sizes: list[FloatArray] = []
 
@@ -173,20 +181,20 @@ def evaluate_all(
         pick, spec, here = table.picks[which][k], pipeline.operators[name], where[:, k]
         at = (kind[here][:, None], ids[None, :, k])
         if spec.needs:
-            mean, variance = nothing, nothing
+            mean, variance = zero, zero
             for need in (position[n] for n in spec.needs):
                 mean = np.maximum(mean, done[need][0] + hop(where[:, need], here, sizes[need]))
                 variance = np.maximum(variance, done[need][1])
         else:
             home = np.full(len(where), view.sources[pipeline.sources.index(name)])
             mean = hop(home, here, np.full(shape, float(pipeline.input_bytes[name])))
-            variance = nothing
+            variance = zero
         usd, load = usd + pick.usd[at], load + pick.load[at]
         done.append((mean + pick.mean[at], variance + pick.variance[at]))
         sizes.append(pick.size[at])
-    mean, variance = nothing, nothing
+    mean, variance = zero, zero
     for k in (position[name] for name in pipeline.sinks):
-        way = nothing
+        way = zero
         if pipeline.deliver is Deliver.SOURCE:
             way = hop(where[:, k], np.full(len(where), view.sources[0]), sizes[k])
         mean, variance = np.maximum(mean, done[k][0] + way), np.maximum(variance, done[k][1])
@@ -238,7 +246,7 @@ def menu(
         if beam is not None and fitting >= beam:
             break
     if not parts:
-        return _nothing(len(table.order)), 0
+        return nothing(len(table.order)), 0
     return _shortlist(concatenate(parts), preference), evaluated
 
 
@@ -283,7 +291,8 @@ def _shortlist(entries: Entries, preference: Preference) -> Entries:
     return entries.take(np.array(kept, dtype=np.int64))
 
 
-def _nothing(operators: int) -> Entries:
+def nothing(operators: int) -> Entries:
+    """No plans of a pipeline of so many operators."""
     none: FloatArray = np.zeros(0)
     ids: IntArray = np.zeros((0, operators), dtype=np.int64)
     return Entries(
