@@ -308,7 +308,7 @@ class SourceSpec(_Part, frozen=True):
 
 
 class SinkSpec(_Part, frozen=True):
-    """See `circinus.query.Sink`."""
+    """See `circinus.query.Sink`; a relative `path` is below ``results`` in the agent's state."""
 
     kind: str = "events"
     path: str | None = None

@@ -66,7 +66,7 @@ async def device(
     name: str = "a", *, port: int = 0, links: Sequence[LinkEmulation] = (), **more: Any
 ) -> AsyncIterator[Device]:
     plane = DataPlane(name, host="127.0.0.1", port=port, links=links)
-    arguments = {k: more.pop(k) for k in ("publish", "resolve") if k in more}
+    arguments = {k: more.pop(k) for k in ("publish", "resolve", "results") if k in more}
     made: list[Device] = []
     runtime = Runtime(
         settings(name, **more),

@@ -25,6 +25,8 @@ from circinus.messages import (
     ProbeLink,
     ProbeOperators,
     ProbeStep,
+    SinkSpec,
+    body_hash,
     encode,
 )
 from circinus_coordinator.broker import BrokerKind
@@ -93,6 +95,22 @@ def test_a_desired_document_is_served(play_each: Play) -> None:
         assert telemetry.routes[0].query == "q"
 
     play_each(script)
+
+
+def test_results_go_below_the_state_folder(play: Play) -> None:
+    async def script(made: Bench) -> None:
+        document = desired(1)
+        (route,) = document.body.routes
+        sink = SinkSpec(kind="file", path="out.jsonl")
+        routed = msgspec.structs.replace(route, output=sink)
+        body = msgspec.structs.replace(document.body, routes=[routed])
+        document = msgspec.structs.replace(document, body=body, hash=body_hash(body))
+        await made.coordinator.converge(document)
+        await served(made, "HI")
+        await made.agent.end(signal.SIGTERM)
+        assert "HI" in (made.agent.state / "results" / "out.jsonl").read_text()
+
+    play(script)
 
 
 def test_a_change_of_plan_is_served_without_a_failed_request(play: Play) -> None:

@@ -224,6 +224,14 @@ async def test_results_go_to_file_subscribers_and_mqtt(tmp_path: Path) -> None:
     assert lines[0]["elapsed_ms"] > 0
 
 
+async def test_a_relative_path_is_below_the_results_folder(tmp_path: Path) -> None:
+    async with device(results=tmp_path) as a:
+        await serve(a, ("Pass", {}))
+        a.runtime.set_routes([route(ONE, output=SinkSpec(kind="file", path="deep/out.jsonl"))])
+        await a.runtime.submit("q", b"1")
+    assert len((tmp_path / "deep" / "out.jsonl").read_text().splitlines()) == 1
+
+
 async def test_a_source_that_cannot_be_read_is_told_until_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

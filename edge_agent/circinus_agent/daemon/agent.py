@@ -118,6 +118,8 @@ class Agent:
             settings,
             transport=plane,
             resolve=self._artifacts.resolve,
+            # Not the working folder, which is anything, and not among the agent's own files.
+            results=self._folder.folder / "results",
             publish=self._publish_event,
             on_change=lambda key: late[0].instance_changed(key) if late else None,
         )

@@ -46,6 +46,7 @@ class Runtime:
         transport: The data plane (`DataPlane`); give it this runtime by `attach`.
         resolve: Turns a folder reference (a path or ``sha256:...``) into a folder; called in
             a thread.
+        results: Folder of the files that results go to by a relative path.
         publish: Publishes a small result of a query whose sink is MQTT: query and JSON.
         on_change: Called with an instance's key after its report has changed.
     """
@@ -56,6 +57,7 @@ class Runtime:
         *,
         transport: Transport,
         resolve: Callable[[str], Path] = Path,
+        results: Path = Path(),
         publish: Callable[[str, bytes], None] | None = None,
         on_change: Callable[[str], None] | None = None,
     ) -> None:
@@ -64,7 +66,7 @@ class Runtime:
         self._loop = asyncio.get_running_loop()
         self._pool = Pool(settings, self._loop, on_change)
         self._table = RouteTable(settings.device)
-        self._sinks = Sinks(publish)
+        self._sinks = Sinks(publish, results)
         self._sources = Sources(settings.device, resolve, self._emit)
         self._router = Router(
             settings.device,

@@ -47,11 +47,13 @@ class Sinks:
 
     Args:
         publish: Publishes a small result over MQTT: query and JSON.
+        folder: Where files go whose path is relative.
     """
 
-    def __init__(self, publish: Callable[[str, bytes], None] | None) -> None:
+    def __init__(self, publish: Callable[[str, bytes], None] | None, folder: Path) -> None:
         self.dropped: Counter[str] = Counter()
         self._publish = publish
+        self._folder = folder
         self._subscribers: dict[str, list[Subscriber]] = {}
         self._writer: ThreadPoolExecutor | None = None
         self._waiting = 0
@@ -85,7 +87,7 @@ class Sinks:
         """Hand a result delivered here to its sink and the subscribers."""
         self.tell(event)
         if spec.kind == "file" and spec.path:
-            self._in_background(event.query, partial(_append, Path(spec.path), event))
+            self._in_background(event.query, partial(_append, self._folder / spec.path, event))
         elif spec.kind == "mqtt" and self._publish is not None:
             if len(event.payload) > MAX_MQTT_BYTES:
                 cause = f"one of more than {MAX_MQTT_BYTES} bytes is too large for MQTT"
