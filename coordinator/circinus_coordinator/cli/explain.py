@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -10,6 +12,8 @@ from circinus_coordinator.cli.connection import with_api
 from circinus_coordinator.cli.output import as_json, print_json
 
 __all__ = ["explain"]
+
+ALL = 0.9995  # a share that reads as 100 %
 
 
 @click.command()
@@ -24,6 +28,17 @@ def explain(query: str, api: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    import yaml
+    click.echo(_in_words(query, found))
 
-    click.echo(yaml.safe_dump(found, sort_keys=False, allow_unicode=True).rstrip())
+
+def _in_words(query: str, found: Mapping[str, Any]) -> str:
+    share = found.get("share") or 0.0
+    whole = share > ALL
+    lines = [f"{query}: {share:.0%} of its requests are served"]
+    if found.get("binding"):
+        lines.append(f"  {'tightest' if whole else 'in the way'}: {found['binding']}")
+    if found.get("reason"):
+        lines.append(f"  why: {found['reason']}")
+    if found.get("relaxation"):
+        lines.append(f"  what would help: {found['relaxation']}")
+    return "\n".join(lines)

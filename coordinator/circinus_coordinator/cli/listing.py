@@ -23,6 +23,10 @@ __all__ = ["devices", "plans", "profiles", "queries"]
 
 Row = Mapping[str, Any]
 
+# How agent and coordinator tell messages and documents apart.
+FOR_PROGRAMS = {"boot_id", "session", "schema", "hash", "store", "plan_id"}
+SHOWN = 100
+
 
 def _fetch(api: str, path: str) -> Any:
     from circinus_coordinator.api.client import Client
@@ -38,13 +42,27 @@ def _named(name: str, rows: Iterable[Row], key: str, what: str) -> Row:
 
 
 def _show(document: Any, as_json: bool) -> None:
-    """A document in full: JSON, or the same as indented lines."""
+    """A document: JSON in full, or what people want to know of it as indented lines."""
     if as_json:
         print_json(document)
         return
     import yaml
 
-    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
+    shown = yaml.safe_dump(_readable(document), sort_keys=False, allow_unicode=True, width=SHOWN)
+    click.echo(shown.rstrip())
+
+
+def _readable(document: Any) -> Any:
+    """Without what says nothing to people, and numbers with four significant digits."""
+    if isinstance(document, Mapping):
+        items = {k: _readable(v) for k, v in document.items() if k not in FOR_PROGRAMS}
+        return {k: v for k, v in items.items() if v is not None and v not in ({}, [])}
+    if isinstance(document, (list, tuple)):
+        return [_readable(item) for item in document]
+    if isinstance(document, float):
+        rounded = float(f"{document:.4g}")
+        return int(rounded) if rounded.is_integer() else rounded
+    return document
 
 
 def _group(

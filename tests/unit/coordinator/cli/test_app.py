@@ -122,4 +122,4 @@ def test_commands_of_later_releases_are_absent() -> None:
     assert not {"doctor", "device"} & set(COMMANDS)
     group = root.get_command(click.Context(root), "scenario")
     assert isinstance(group, click.Group)
-    assert set(group.commands) == {"validate", "export"}
+    assert set(group.commands) == {"validate", "generate", "export"}

@@ -45,7 +45,13 @@ ANSWERS: dict[str, Any] = {
         "plans": [{"query": "gate", "phase": "serving", "assignment": QUERY["assignments"][0]}]
     },
     "/v1/profiles": {"operators": [], "accuracy": [], "links": []},
-    "/v1/explain/gate": {"query": "gate", "binding": "latency"},
+    "/v1/explain/gate": {
+        "query": "gate",
+        "share": 0.4,
+        "binding": "latency",
+        "reason": "full",
+        "relaxation": "1 more core",
+    },
 }
 
 
@@ -98,7 +104,10 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
             ["cam-1 decode > cloud-1 detect..match", "decode scale=0.5, detect side=320"],
         ),
         (["watch", "--once"], ["gate", "123 → 110", "1.50 good/s"]),
-        (["explain", "gate"], ["binding: latency"]),
+        (
+            ["explain", "gate"],
+            ["gate: 40% of", "in the way: latency", "why: full", "help: 1 more core"],
+        ),
         (["devices", "show", "cam-1"], ["device_class: pi"]),
         (["queries", "show", "gate"], ["state: serving"]),
     ],
@@ -110,6 +119,22 @@ def test_people_read_tables(
     printed = capsys.readouterr().out
     for word in words:
         assert word in printed
+
+
+def test_people_are_shown_no_ids_of_programs_and_no_sixteen_digits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capabilities = {"boot_id": "b00t", "cores": 4.0, "speed": 0.12345678, "price": 1.5e-7}
+    known = {**DEVICE, "capabilities": capabilities, "links": []}
+    monkeypatch.setitem(ANSWERS, "/v1/devices", {"devices": [known]})
+    assert run(["devices", "show", "cam-1"]) == 0
+    printed = capsys.readouterr().out
+    assert "b00t" not in printed
+    assert "plannable" not in printed
+    assert "links" not in printed
+    assert "speed: 0.1235" in printed
+    assert "cores: 4\n" in printed
+    assert "1.5e-07" in printed
 
 
 @pytest.mark.parametrize("name", ["devices", "queries", "plans", "profiles"])
