@@ -16,14 +16,23 @@ __all__ = ["watch"]
 
 @click.command()
 @click.option("--once", is_flag=True, help="Print the present state and end.")
-@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(min=0.1))
+@click.option(
+    "--interval",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    metavar="S",
+    help="Seconds between two looks of the live table.",
+)
 @with_api
 @as_json
 def watch(once: bool, interval: float, api: str, as_json: bool) -> None:
     """Follow the queries: a live table on a terminal, else one line for each event.
 
-    With --json, each event is one line of JSON.
+    With --json, each event is one line of JSON. Ends with Ctrl-C, which gives exit code 130, or
+    with the coordinator, which gives 1.
     """
+    from circinus.errors import Transient
     from circinus_coordinator.api.client import Client
 
     client = Client(api)
@@ -34,6 +43,8 @@ def watch(once: bool, interval: float, api: str, as_json: bool) -> None:
             text = f"{event['kind']} {event['subject']}: {event['text']}"
             click.echo(json.dumps(event) if as_json else text)
             sys.stdout.flush()
+        # It never ends the stream by itself: it was stopped, or was killed.
+        raise Transient(f"the coordinator at {client.base} went away")
     else:
         from rich.live import Live
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Stub:
     refusal: Exception | None = None
 
     def __init__(self, address: str, *, timeout_s: float = 1.0) -> None:
-        pass
+        self.base = address
 
     def get(self, path: str) -> Any:
         if path not in ANSWERS:
@@ -85,6 +86,9 @@ class Stub:
 
     def put_artifact(self, data: bytes) -> str:
         return "ab" * 32
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        yield {"kind": "query", "subject": "gate", "text": "submitted"}
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +192,13 @@ def test_what_is_not_there_is_no_result(
 ) -> None:
     assert run(command) == 1
     assert "no" in capsys.readouterr().err
+
+
+def test_a_watch_that_loses_its_coordinator_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["watch"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "query gate: submitted\n"
+    assert "went away" in captured.err
 
 
 def test_submit_sends_folders_as_artifacts(tmp_path: Path) -> None:
