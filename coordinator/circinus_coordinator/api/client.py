@@ -37,8 +37,18 @@ class Client:
     def __init__(self, address: str = DEFAULT_API, *, timeout_s: float = TIMEOUT_S) -> None:
         if "://" not in address:
             address = f"http://{address}"
-        if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
-            raise InvalidInput(f"{address!r} is no address", remedy="write host:port", key="--api")
+        wrong = InvalidInput(
+            f"{address!r} is no address",
+            key="--api",
+            remedy="write HOST:PORT, the port a number up to 65535",
+        )
+        try:
+            url = urllib.parse.urlsplit(address)
+            port = url.port
+        except ValueError:
+            raise wrong from None
+        if url.scheme not in ("http", "https") or not url.hostname or port == 0:
+            raise wrong
         self.base = address.rstrip("/")
         self._timeout_s = timeout_s
         # Proxies are for the world outside; the API is on this machine.

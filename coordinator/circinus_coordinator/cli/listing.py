@@ -279,7 +279,10 @@ profiles = _group(
 @with_api
 @as_json
 def _show_profile(pipeline: str, api: str, as_json: bool) -> None:
-    """Show what was measured of a PIPELINE: operators, accuracy, and all links."""
+    """Show what was measured of a PIPELINE.
+
+    Its operators, its accuracy, and all links.
+    """
     found = _fetch(api, "/v1/profiles")
     mine = {
         kind: [row for row in found[kind] if row["pipeline"] == pipeline]

@@ -82,12 +82,15 @@ def plan(
 def _summarise(scenario: Scenario, decision: Decision) -> None:
     """What a person wants to know, apart from the result."""
     admitted = {assignment.query for assignment in decision.assignments}
-    bound = f", bound {number(decision.bound_rps, 4)}" if decision.bound_rps is not None else ""
-    gap = f", gap {decision.gap:.1%}" if decision.gap is not None else ""
+    bound = ""
+    if decision.certified and decision.bound_rps is not None:
+        gap = f" (gap {decision.gap:.1%})" if decision.gap is not None else ""
+        bound = f", no plan gives more than {number(decision.bound_rps, 4)}{gap}"
     say(
         f"{len(admitted)} of {len(scenario.queries)} queries admitted; goodput "
-        f"{number(decision.goodput_rps, 4)}/s{bound}{gap}; "
-        f"{number(decision.deployment.total)} $/h; {sum(decision.seconds.values()):.2f} s"
+        f"{number(decision.goodput_rps, 4)} requests/s{bound}; "
+        f"{number(decision.deployment.total)} $/h; planned in "
+        f"{sum(decision.seconds.values()):.2f} s"
     )
     for rejection in decision.rejected:
         hint = f" ({rejection.relaxation})" if rejection.relaxation else ""

@@ -25,7 +25,10 @@ def scenario() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @as_json
 def validate(file: Path, as_json: bool) -> None:
-    """Check the scenario FILE; exits with 2 and one line where it is wrong."""
+    """Check a scenario file.
+
+    Exits with 2 and one line where it is wrong. A submission is checked with submit --dry-run.
+    """
     from circinus.declared import check_declared
     from circinus.errors import InvalidInput
     from circinus.scenario import load_scenario
@@ -151,9 +154,10 @@ def generate(
 @as_json
 @with_api
 def export(out: Path | None, api: str, as_json: bool) -> None:
-    """Print what the running coordinator's last decision was made from (JSON).
+    """Print the live scenario as JSON.
 
-    What is printed is always JSON; --json changes nothing here.
+    It is what the running coordinator's last decision was made from. What is printed is always
+    JSON; --json changes nothing here.
     """
     del as_json
     from circinus import _documents as documents
@@ -185,5 +189,16 @@ def _counts(found: Scenario) -> dict[str, int]:
 
 
 def _listed(found: Scenario) -> str:
-    counts = _counts(found)
-    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n) or "empty"
+    counts = {name.replace("_", " "): n for name, n in _counts(found).items()}
+    return ", ".join(
+        f"{n} {_one(name) if n == 1 else name}" for name, n in counts.items() if n
+    ) or ("empty")
+
+
+def _one(name: str) -> str:
+    """``device class`` of ``device classes``, ``query`` of ``queries``."""
+    if name == "accuracy":
+        return name
+    for many, one in (("classes", "class"), ("queries", "query")):
+        name = name.replace(many, one)
+    return name.removesuffix("s") if not name.endswith("class") else name

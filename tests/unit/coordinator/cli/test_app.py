@@ -29,6 +29,16 @@ def test_every_command_listed_exists_under_its_name(name: str) -> None:
     assert command.name == name
 
 
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_help_of_a_command_is_cut_nowhere(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = root.get_command(click.Context(root), name)
+    if isinstance(command, click.Group):
+        assert run([name, "--help"]) == 0
+        assert "...\n" not in capsys.readouterr().out.partition("Commands:")[2]
+
+
 def test_help_imports_no_command() -> None:
     heavy = "{'aiohttp', 'rich', 'numpy', 'sqlalchemy', 'highspy', 'yaml'}"
     script = (
@@ -43,7 +53,7 @@ def test_help_imports_no_command() -> None:
 
 def test_a_valid_scenario_is_counted(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["scenario", "validate", str(scenario)]) == 0
-    assert "1 devices" in capsys.readouterr().out
+    assert "1 device class, 1 device" in capsys.readouterr().out
 
 
 def test_json_goes_to_standard_output_alone(
@@ -99,6 +109,14 @@ def test_no_coordinator_is_no_result_and_says_how_to_start_one(
 ) -> None:
     assert run(["devices", "ls", "--api", "127.0.0.1:1"]) == 1
     assert "circinus coordinator" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1:0", "http://"])
+def test_an_address_that_cannot_be_is_bad_input(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["devices", "ls", "--api", address]) == 2
+    assert "is no address" in capsys.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def test_the_decision_goes_to_standard_output_and_the_summary_beside_it(
     captured = capsys.readouterr()
     decision = decode_decision(captured.out.encode())
     assert [a.query for a in decision.assignments] == ["q"]
-    assert "1 of 1 queries admitted" in captured.err
+    assert "1 of 1 queries admitted; goodput 2 requests/s, no plan gives more" in captured.err
 
 
 def test_json_may_be_asked_for_though_it_is_always_given(
