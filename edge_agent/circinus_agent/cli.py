@@ -19,7 +19,7 @@ EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
 def build_parser() -> argparse.ArgumentParser:
     """The parser; flags and the file's keys mean the same."""
     parser = argparse.ArgumentParser(
-        prog="circinus-agent",
+        prog=os.environ.get("CIRCINUS_PROG", "circinus-agent"),
         description="Runs operators on this device as a Circinus coordinator plans them.",
         epilog="Exit codes: 0 ended in order, 1 failed, 2 bad settings.",
         allow_abbrev=False,

@@ -30,4 +30,5 @@ def agent(arguments: tuple[str, ...]) -> None:
         raise InvalidInput(
             "circinus-agent is not installed", remedy="install circinus[agent] in this environment"
         )
+    os.environ["CIRCINUS_PROG"] = "circinus agent"  # what its help calls it
     os.execv(program, [program, *arguments])  # noqa: S606 - no shell is wanted

@@ -51,6 +51,17 @@ def test_help_imports_no_command() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_the_help_of_the_agent_calls_it_by_what_was_typed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "circinus_coordinator.cli", "agent", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout.startswith("usage: circinus agent ")
+
+
 def test_a_valid_scenario_is_counted(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["scenario", "validate", str(scenario)]) == 0
     assert "1 device class, 1 device" in capsys.readouterr().out
