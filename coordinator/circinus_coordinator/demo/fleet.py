@@ -68,13 +68,13 @@ def agent_flags(machine: Machine, catalogue: Mapping[str, CatalogueEntry]) -> li
 
 def emulation_lines(catalogue: Mapping[str, CatalogueEntry]) -> list[str]:
     """Everything that is made up, plainly."""
-    lines = ["Three machines, played by this one. EMULATED, assumed figures from devices/*.yaml:"]
+    lines = ["Three machines, played by this one. EMULATED, assumed figures of devices/:"]
     for machine in MACHINES:
         emulate = _emulate(machine, catalogue)
         price = catalogue[machine.device_class].device_class.price_usd_hour
         lines.append(
             f"  {machine.id:<8} {machine.device_class}: {emulate.cores:g} cores, each "
-            f"{emulate.slowdown:g}x slower than one of this machine's; {price:.4f} $/h"
+            f"{emulate.slowdown:g}x slower than here; {price:.4f} $/h"
         )
     by_tier = {machine.tier: machine.id for machine in MACHINES}
     for link in LINKS:
@@ -83,7 +83,7 @@ def emulation_lines(catalogue: Mapping[str, CatalogueEntry]) -> list[str]:
             f"  {ends}: {link.rtt_ms:g} ms round trip, {link.bandwidth_mbps:g} Mbit/s, "
             f"{link.price_usd_gb:g} $/GB"
         )
-    lines.append("Real: the models, their speed and accuracy, all requests, processes and sockets.")
+    lines.append("Real: models, their speed and accuracy, all requests, processes and sockets.")
     return lines
 
 

@@ -17,7 +17,15 @@ from circinus.errors import InvalidInput, Transient
 from circinus.scenario import Submission, load_submission
 from circinus_coordinator.demo.resources import resource
 
-__all__ = ["check_extras", "data_folder", "locked", "pictures", "read_signs", "submission"]
+__all__ = [
+    "check_extras",
+    "check_pictures",
+    "data_folder",
+    "locked",
+    "pictures",
+    "read_signs",
+    "submission",
+]
 
 PICTURES = 40  # the mean of so many scores in [0, 1] is known to about +-0.05
 SEED = 11
@@ -86,7 +94,9 @@ def read_signs() -> Path:
 def pictures(data: Path, chosen: Path | None) -> tuple[Path, bool]:
     """The folder of pictures, and whether it has labels; rendered once where none was chosen."""
     if chosen is not None:
-        return _own_pictures(chosen.resolve())
+        folder = chosen.resolve()
+        check_pictures(folder)
+        return folder, (folder / "labels.json").is_file()
     folder = data / "images"
     if not (folder / "labels.json").is_file():
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +122,14 @@ def pictures(data: Path, chosen: Path | None) -> tuple[Path, bool]:
     return folder, True
 
 
-def _own_pictures(folder: Path) -> tuple[Path, bool]:
+def check_pictures(folder: Path | None) -> None:
+    """Raise unless the user's own pictures, if any, are there.
+
+    Raises:
+        InvalidInput: If there is no such folder, or no picture in it.
+    """
+    if folder is None:
+        return
     if not folder.is_dir():
         raise InvalidInput(f"there is no folder {folder}", key="--images")
     if not any(path.suffix.lower() in PICTURE_SUFFIXES for path in folder.iterdir()):
@@ -121,7 +138,6 @@ def _own_pictures(folder: Path) -> tuple[Path, bool]:
             key="--images",
             remedy=f"put some in: {', '.join(PICTURE_SUFFIXES)}",
         )
-    return folder, (folder / "labels.json").is_file()
 
 
 def submission(folder: Path) -> Submission:

@@ -115,6 +115,7 @@ def run_demo(options: Options) -> int:
     """
     inputs.check_extras()
     catalogue = load_classes()
+    inputs.check_pictures(options.images)
     data = inputs.data_folder(options.data)
     stop = _Stop()
     screen = Screen()

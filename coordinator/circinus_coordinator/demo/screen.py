@@ -48,10 +48,10 @@ class Screen:
     def probing(self, progress: Mapping[str, Any], rows: Sequence[Row]) -> None:
         """How far profiling is."""
         done, total = progress["done"], progress["total"]
-        running = [f"{d['device']}: {d['running']}" for d in progress["devices"] if d["running"]]
+        running = [d["device"] for d in progress["devices"] if d["running"]]
         states = {row["state"] for row in rows}
         if total > done or not states & {"planning", "rolling-out", "serving"}:
-            doing = f"probing {', '.join(running)}" if running else "waiting for devices"
+            doing = f"measuring on {', '.join(running)}" if running else "waiting for devices"
         else:
             doing = "planning and rolling out"
         if self._console.is_terminal:
@@ -70,7 +70,7 @@ class Screen:
                 self._progress.task_ids[0], description=doing, completed=done, total=total or None
             )
         elif self._due(PROBING_EVERY_S):
-            self._print(f"{doing}: {done} of {total} targets measured")
+            self._print(f"{doing}: {done} of {total} measurements done")
 
     def probed(self, seconds: float) -> None:
         """The first request was served."""
@@ -121,7 +121,7 @@ class Screen:
         return True
 
     def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True)
+        self._console.print(line, soft_wrap=not self._console.is_terminal)
         self._console.file.flush()
 
 

@@ -7,6 +7,7 @@ from circinus.scenario import decode_scenario
 from circinus_coordinator.demo import inputs
 from circinus_coordinator.demo.classes import load_classes
 from circinus_coordinator.demo.fleet import MACHINES, agent_flags, emulation_lines, fleet_file
+from circinus_coordinator.demo.run import Options, run_demo
 
 
 def test_the_fleet_file_is_a_scenario_with_the_catalogues_prices() -> None:
@@ -23,6 +24,7 @@ def test_everything_emulated_is_said() -> None:
     catalogue = load_classes()
     text = "\n".join(emulation_lines(catalogue))
     assert "EMULATED" in text
+    assert max(map(len, text.splitlines())) <= 80
     for machine in MACHINES:
         assert machine.id in text
         flags = agent_flags(machine, catalogue)
@@ -55,6 +57,16 @@ def test_pictures_of_ones_own_may_lack_labels(tmp_path: Path) -> None:
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no pictures"):
         inputs.pictures(tmp_path, tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_refused_before_anything_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "check_extras", lambda: None)
+    with pytest.raises(InvalidInput, match="there is no folder"):
+        run_demo(Options(images=tmp_path / "none", data=tmp_path / "data"))
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "data").exists()
 
 
 def test_the_submission_takes_input_size_and_folder_from_the_pictures(tmp_path: Path) -> None:
