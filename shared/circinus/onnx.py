@@ -190,7 +190,7 @@ def _onnxruntime() -> Any:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise InvalidInput(
-            "onnxruntime is not installed on this device", remedy="pip install 'circinus[onnx]'"
+            "onnxruntime is not installed on this device", remedy="install its extra onnx"
         ) from error
 
 

@@ -28,7 +28,7 @@ def agent(arguments: tuple[str, ...]) -> None:
     program = str(beside) if beside.exists() else shutil.which("circinus-agent")
     if program is None:
         raise InvalidInput(
-            "circinus-agent is not installed", remedy="install circinus[agent] in this environment"
+            "circinus-agent is not installed", remedy="install the agent in this environment"
         )
     os.environ["CIRCINUS_PROG"] = "circinus agent"  # what its help calls it
     os.execv(program, [program, *arguments])  # noqa: S606 - no shell is wanted

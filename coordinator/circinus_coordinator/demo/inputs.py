@@ -81,8 +81,8 @@ def check_extras() -> None:
     if missing:
         raise InvalidInput(
             f"the demo's pipeline needs {', '.join(missing)}",
-            remedy="run 'make demo' in a checkout, or install circinus[ocr] and, with "
-            "--no-deps, rapidocr-onnxruntime",
+            remedy="run 'make demo' in a checkout, or there: pip install '.[ocr]'; "
+            "pip install --no-deps rapidocr-onnxruntime",
         )
 
 
