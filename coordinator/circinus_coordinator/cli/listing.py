@@ -12,7 +12,6 @@ from circinus.errors import NoData
 from circinus_coordinator.cli.connection import with_api
 from circinus_coordinator.cli.output import (
     Column,
-    Entry,
     as_json,
     number,
     print_json,
@@ -70,8 +69,7 @@ def _group(
     summary: str,
     rows: Callable[[str], Sequence[Row]],
     columns: Sequence[Column],
-    entry: Callable[[Row], Entry],
-    notes: str = "reason",
+    cells: Callable[[Row], Sequence[str]],
 ) -> click.Group:
     """A group with ``ls``; ``show`` is added by the caller."""
     group = click.Group(name, help=summary)
@@ -84,25 +82,23 @@ def _group(
         if as_json:
             print_json(found)
         else:
-            print_table(columns, (entry(row) for row in found), notes)
+            print_table(columns, (cells(row) for row in found))
 
     return group
 
 
-def _device(row: Row) -> Entry:
+def _device(row: Row) -> Sequence[str]:
     has = row["capabilities"] or {}
-    return Entry(
-        cells=(
-            row["id"],
-            row["device_class"] or "-",
-            row["tier"] or "-",
-            "online" if row["online"] else "offline",
-            number(has.get("cores")),
-            number(has.get("memory_mb"), 5),
-            "emulated" if row["emulated"] else "real",
-            row["rollout"] or "-",
-        ),
-        notes=[f"not planned for: {row['plannable']}"] if row["plannable"] else [],
+    return (
+        row["id"],
+        row["device_class"] or "-",
+        row["tier"] or "-",
+        "online" if row["online"] else "offline",
+        number(has.get("cores")),
+        number(has.get("memory_mb"), 5),
+        "emulated" if row["emulated"] else "real",
+        row["rollout"] or "-",
+        f"not planned for: {row['plannable']}" if row["plannable"] else "",
     )
 
 
@@ -119,6 +115,7 @@ devices = _group(
         Column(name="memory MB", right=True, drop=1),
         Column(name="machine", drop=3),
         Column(name="rollout"),
+        Column(name="reason", below=True),
     ),
     _device,
 )
@@ -133,25 +130,23 @@ def _show_device(id_: str, api: str, as_json: bool) -> None:
     _show(_named(id_, _fetch(api, "/v1/devices")["devices"], "id", "device"), as_json)
 
 
-def _query(row: Row) -> Entry:
+def _query(row: Row) -> Sequence[str]:
     from circinus_coordinator.demo.report import goal_text, percentile_text
 
     measured, promised = row["measured"] or {}, row["promised"] or {}
     slo = row["query"].get("slo") or {}
     met = measured.get("attainment")
-    return Entry(
-        cells=(
-            row["id"],
-            row["state"],
-            f"{row['share']:.0%}",
-            goal_text(slo),
-            percentile_text(slo),
-            number(promised.get("latency_ms")),
-            number(measured.get("latency_ms")),
-            number(measured.get("goodput_rps")),
-            "-" if met is None else f"{met:.1%}",
-        ),
-        notes=[row["reason"]] if row["reason"] else [],
+    return (
+        row["id"],
+        row["state"],
+        f"{row['share']:.0%}",
+        goal_text(slo),
+        percentile_text(slo),
+        number(promised.get("latency_ms")),
+        number(measured.get("latency_ms")),
+        number(measured.get("goodput_rps")),
+        "-" if met is None else f"{met:.1%}",
+        row["reason"] or "",
     )
 
 
@@ -163,12 +158,13 @@ queries = _group(
         Column(name="id"),
         Column(name="state"),
         Column(name="share", right=True),
-        Column(name="objectives", wraps=True),
+        Column(name="objectives", below=True),
         Column(name="at"),
         Column(name="promised ms", right=True),
         Column(name="measured ms", right=True),
         Column(name="good/s", right=True, drop=1),
         Column(name="met", right=True),
+        Column(name="reason", below=True),
     ),
     _query,
 )
@@ -183,23 +179,21 @@ def _show_query(id_: str, api: str, as_json: bool) -> None:
     _show(_fetch(api, f"/v1/queries/{urllib.parse.quote(id_, safe='')}"), as_json)
 
 
-def _plan(row: Row) -> Entry:
+def _plan(row: Row) -> Sequence[str]:
     from circinus_coordinator.demo.report import config_text, placement_text
 
     given = row["assignment"]
     promised = given["promised"]
     config = config_text(given["plan"])
-    return Entry(
-        cells=(
-            row["query"],
-            f"{given['share']:.0%}",
-            placement_text(given["plan"]),
-            number(promised["latency_ms"]),
-            number(promised["accuracy"]),
-            number(promised["cost_usd_per_1000"]),
-            row["phase"],
-        ),
-        notes=[config] if config else [],
+    return (
+        row["query"],
+        f"{given['share']:.0%}",
+        placement_text(given["plan"]),
+        number(promised["latency_ms"]),
+        number(promised["accuracy"]),
+        number(promised["cost_usd_per_1000"]),
+        row["phase"],
+        config,
     )
 
 
@@ -215,9 +209,9 @@ plans = _group(
         Column(name="accuracy", right=True),
         Column(name="$/1000", right=True),
         Column(name="phase"),
+        Column(name="config", below=True),
     ),
     _plan,
-    notes="config",
 )
 
 
@@ -238,20 +232,18 @@ def _profile_rows(api: str) -> Sequence[Row]:
     return rows
 
 
-def _profile(row: Row) -> Entry:
-    return Entry(
-        cells=(
-            f"{row['pipeline']}/{row['operator']}",
-            " ".join(f"{k}={v}" for k, v in row["config"].items()) or "-",
-            row["device_class"],
-            str(row["batch"]),
-            number(row["mean_ms"]),
-            number(row["p95_ms"]),
-            number(row["memory_mb"], 4),
-            str(row["samples"]),
-            "failed" if row["cause"] else "emulated" if row["emulated"] else "measured",
-        ),
-        notes=[row["cause"]] if row["cause"] else [],
+def _profile(row: Row) -> Sequence[str]:
+    return (
+        f"{row['pipeline']}/{row['operator']}",
+        " ".join(f"{k}={v}" for k, v in row["config"].items()) or "-",
+        row["device_class"],
+        str(row["batch"]),
+        number(row["mean_ms"]),
+        number(row["p95_ms"]),
+        number(row["memory_mb"], 4),
+        str(row["samples"]),
+        "failed" if row["cause"] else "emulated" if row["emulated"] else "measured",
+        row["cause"] or "",
     )
 
 
@@ -269,6 +261,7 @@ profiles = _group(
         Column(name="memory MB", right=True, drop=1),
         Column(name="samples", right=True, drop=2),
         Column(name="how"),
+        Column(name="cause", below=True),
     ),
     _profile,
 )

@@ -14,7 +14,6 @@ from circinus_coordinator.demo.table import Column, Entry, lay_out, number
 
 __all__ = [
     "Column",
-    "Entry",
     "as_json",
     "number",
     "on_terminal",
@@ -46,24 +45,15 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=1))
 
 
-def print_table(
-    columns: Sequence[Column | str], rows: Iterable[Entry | Sequence[str]], notes: str = "notes"
-) -> None:
-    """The result, for people: on a terminal what fits it, else everything, one line for each row.
-
-    Args:
-        notes: Heading of the column that the rows' notes become where there is no terminal.
-    """
+def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]]) -> None:
+    """The result, for people: on a terminal what fits it, else everything, one line a row."""
     heads = [Column(name=column) if isinstance(column, str) else column for column in columns]
-    entries = [row if isinstance(row, Entry) else Entry(cells=row) for row in rows]
+    entries = [Entry(cells=row) for row in rows]
     if sys.stdout.isatty():
         found = lay_out(heads, entries, shutil.get_terminal_size().columns)
         click.echo("\n".join(line.text for line in found.lines))
         if found.left_out:
             say(f"(no room for: {', '.join(found.left_out)}; see show, --json, or a pipe)")
         return
-    if any(entry.notes for entry in entries):
-        heads.append(Column(name=notes))
-        entries = [Entry(cells=(*entry.cells, "; ".join(entry.notes))) for entry in entries]
     lines = lay_out(heads, entries, width=sys.maxsize).lines
     click.echo("\n".join(line.text for line in lines if not line.rule))

@@ -21,12 +21,14 @@ class Column:
         right: Numbers stand to the right.
         wraps: Its cells may wrap at spaces.
         drop: Columns with a number above 0 are left out, 1 first, where the width does not do.
+        below: Its cells stand below their rows where the width does not do.
     """
 
     name: str
     right: bool = False
     wraps: bool = False
     drop: int = 0
+    below: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +66,19 @@ class Laid:
 def lay_out(columns: Sequence[Column], entries: Iterable[Entry], width: int) -> Laid:
     """Fit a table into `width` characters without breaking a word.
 
-    Columns are left out in their order, then headings and cells wrap at spaces. What still does
-    not fit sticks out.
+    Columns move below their rows or are left out in their order, then headings and cells wrap at
+    spaces. What still does not fit sticks out.
     """
     rows = list(entries)
     kept = list(range(len(columns)))
-    droppable = sorted((c.drop, i) for i, c in enumerate(columns) if c.drop)
+    if _total(_natural(column, i, rows) for i, column in enumerate(columns)) > width:
+        kept = [i for i, column in enumerate(columns) if not column.below]
+        below = [i for i, column in enumerate(columns) if column.below]
+        rows = [
+            Entry(cells=r.cells, notes=[*(r.cells[i] for i in below if r.cells[i]), *r.notes])
+            for r in rows
+        ]
+    droppable = sorted((columns[i].drop, i) for i in kept if columns[i].drop)
     left_out = []
     least = [_least(column, i, rows) for i, column in enumerate(columns)]
     for _, i in droppable:

@@ -43,6 +43,16 @@ def test_what_finds_no_place_is_left_out_and_named() -> None:
     assert "0.001189" not in "".join(line.text for line in found.lines)
 
 
+def test_a_column_that_finds_no_place_may_stand_below_its_row() -> None:
+    columns = (Column(name="id"), Column(name="reason", below=True))
+    row = Entry(cells=("gate", "too few cores"))
+    assert lay_out(columns, [row], 19).lines[2].text == "gate  too few cores"
+    assert [line.text for line in lay_out(columns, [row], 16).lines[2:]] == [
+        "gate",
+        "  too few cores",
+    ]
+
+
 def test_a_word_wider_than_the_table_sticks_out_whole() -> None:
     assert any("detect..match" in text for text in texts(5))
 
