@@ -43,6 +43,18 @@ class Units:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def take(self, index: IntArray) -> Units:
+        """Some of the units, for pricing: their queries are left out."""
+        return Units(
+            kind=self.kind[index],
+            site=self.site[index],
+            ask=self.ask[index],
+            weight=self.weight[index],
+            rate=self.rate[index],
+            query=self.query[:0],
+            start=np.zeros(len(index) + 1, dtype=np.int64),
+        )
+
 
 def make_units(market: Market) -> Units:
     """Sum up the demand of queries that cannot be told apart."""

@@ -14,7 +14,7 @@ from circinus_coordinator.planning.decomposition.dual import ascend, first_price
 from circinus_coordinator.planning.decomposition.master import Mixture, mix
 from circinus_coordinator.planning.decomposition.pool import Pool, Units, everything, make_units
 
-__all__ = ["Solution", "certify", "relax"]
+__all__ = ["Solution", "relax"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -22,9 +22,13 @@ FloatArray = npt.NDArray[np.float64]
 # together weigh this part of the least valuable request.
 _DOLLAR = 1e-4
 _ROUNDS, _FINE = 150, 50
+# Beyond this many units the master programme is solved without going on to a vertex.
+_LARGE = 20_000
 # Rounds of pricing new plans before the master programme is believed.
 _PRICINGS = 6
 # Relative: pricing for columns may overlook this much, and a gap of this much is left alone.
+# While plans are collected a rough idea will do.
+_ROUGH = 5e-3
 _SLACK, _ENOUGH = 2e-5, 2e-4
 
 
@@ -37,7 +41,9 @@ class Solution:
         pool: Columns of the last master programme.
         mixture: Its solution.
         prices: `(rows,)` the prices of the best bound.
-        bound_rps: Weighted goodput no assignment exceeds; infinite before it is certified.
+        bound_rps: Weighted goodput no assignment exceeds.
+        usd: Value of a US dollar.
+        seconds: Of each phase.
     """
 
     units: Units
@@ -47,6 +53,11 @@ class Solution:
     bound_rps: float
     usd: float
     seconds: dict[str, float]
+
+    @property
+    def goodput_rps(self) -> float:
+        """Weighted goodput of the mixture, were all its parts to fit on real machines."""
+        return float(self.mixture.rate @ self.units.weight[self.pool.unit])
 
 
 def relax(
@@ -62,50 +73,51 @@ def relax(
         prices: `(rows,)` of an earlier solution to start from.
         clock: For reporting.
     """
-    units = make_units(market)
+    units, capacity = make_units(market), market.capacity
     began = clock()
     usd = _dollar(market, units)
-    capacity = market.capacity
     if prices is None or not any(len(c.templates) for c in market.classes):
         prices = _discover(market, units, usd)
-    seconds = {"discover": clock() - began}
-    began = clock()
+    discovered = clock()
     pool = Pool.of(market, units, *everything(market, units))
     ascent = ascend(units, pool, capacity, prices, usd=usd, rounds=_ROUNDS, fine=_FINE)
-    seconds["dual"] = clock() - began
-    began = clock()
+    risen = clock()
     pool = pool.take(np.flatnonzero(ascent.touched))
-    mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < 20_000)
-    seconds["master"] = clock() - began
-    began = clock()
+    mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE)
+    mixed = clock()
+    solution = Solution(units, pool, mixture, mixture.prices, np.inf, usd, {})
     for _ in range(_PRICINGS):
-        priced = price_all(market, units, mixture.prices, usd, slack=_SLACK)
-        reached = lagrangian(units, mixture.prices, capacity, priced.value)
-        if reached - mixture.objective <= _ENOUGH * max(mixture.objective, 1e-9):
+        bound, unit, template = _priced(market, solution)
+        solution.bound_rps = min(solution.bound_rps, bound)
+        if bound - solution.goodput_rps <= _ENOUGH * max(bound, 1e-9):
             break
-        unit, template = priced.pairs
         pool = Pool.of(
             market,
             units,
             np.concatenate([pool.unit, unit]),
             np.concatenate([pool.template, template]),
         )
-        mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < 20_000)
-    seconds["reprice"] = clock() - began
-    return Solution(units, pool, mixture, mixture.prices, np.inf, usd, seconds)
+        mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE)
+        solution.pool, solution.mixture, solution.prices = pool, mixture, mixture.prices
+    solution.seconds = {
+        "discover": discovered - began,
+        "dual": risen - discovered,
+        "master": mixed - risen,
+        "certify": clock() - mixed,
+    }
+    return solution
 
 
-def certify(market: Market, solution: Solution) -> float:
-    """The bound at the solution's prices, exact over all plans."""
-    priced = price_all(market, solution.units, solution.prices, 0.0)
-    return lagrangian(solution.units, solution.prices, market.capacity, priced.value)
+def _priced(market: Market, solution: Solution) -> tuple[float, IntArray, IntArray]:
+    """The bound at the solution's prices, exact over all plans, and columns that may help."""
+    priced = price_all(market, solution.units, solution.prices, 0.0, slack=_SLACK)
+    bound = lagrangian(solution.units, solution.prices, market.capacity, priced.value)
+    return bound, *priced.pairs
 
 
 def _discover(market: Market, units: Units, usd: float) -> FloatArray:
     """First templates, from free resources to those that some demand presses on; their prices."""
-    nothing = np.zeros(len(market.capacity))
-    price_all(market, units, nothing, usd)
-    prices = nothing
+    prices: FloatArray = np.zeros(len(market.capacity))
     for turn in range(_PRICINGS):
         pool = Pool.of(market, units, *everything(market, units))
         if turn == 0:
@@ -114,16 +126,17 @@ def _discover(market: Market, units: Units, usd: float) -> FloatArray:
             units, pool, market.capacity, prices, usd=usd, rounds=40, fine=0, gentle=turn > 0
         )
         prices = ascent.prices
-        if not price_all(market, units, prices, usd, slack=1e-3).improved:
+        if not price_all(market, units, prices, usd, slack=_ROUGH).improved:
             break
     return prices
 
 
 def _dollar(market: Market, units: Units) -> float:
     """Value of a US dollar, from the dearest plan that is cheapest for somebody."""
-    nothing = np.zeros(len(market.capacity))
     if not any(len(c.templates) for c in market.classes):
-        price_all(market, units, nothing, 1.0)
+        # Nothing has a price yet, so one site stands for all of a class.
+        _, one = np.unique(units.kind * 2**32 + units.ask, return_index=True)
+        price_all(market, units.take(one), np.zeros(len(market.capacity)), 1.0)
     dearest = max((float(c.templates.usd.max(initial=0.0)) for c in market.classes), default=0.0)
     weight = float(units.weight.min(initial=np.inf))
     return _DOLLAR * weight / dearest if dearest > 0 and np.isfinite(weight) else 1.0

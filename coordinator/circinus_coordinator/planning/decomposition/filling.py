@@ -1,0 +1,193 @@
+"""Placing plans on real machines, one after another, within their capacities and memory.
+
+For scenarios without queueing: nothing waits, every instance has one worker, and what fits is a
+matter of sums. The ledger judges the same, plan by plan and more slowly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from circinus_coordinator.planning.decomposition.classes import Market
+from circinus_coordinator.planning.decomposition.recipes import Instance, Recipe, recipe
+
+__all__ = ["Filling", "Piece"]
+
+Piece = tuple[tuple[str, ...], float]
+"""Device of each position (unused ones too), and requests per second that go this way."""
+# Machines of a group that are tried for a piece before it is put aside.
+_TRIES = 8
+# A machine with less than this part of a capacity left is full.
+_FULL = 1e-7
+
+
+class Filling:
+    """Machines being filled."""
+
+    def __init__(self, market: Market) -> None:
+        scenario = market.catalogue.scenario
+        self._market, self._scenario = market, scenario
+        names = market.catalogue.resources
+        use = scenario.max_utilisation
+        self._free: dict[str, list[float]] = {}
+        self._most: dict[str, list[float]] = {}
+        self._memory: dict[str, float] = {}
+        self._uplink: dict[str, float] = {}
+        self._held: dict[str, set[Instance]] = {}
+        self._busy: dict[tuple[str, Instance], float] = {}
+        self._link: dict[tuple[str, str], float] = {}
+        for device in scenario.devices:
+            kind = scenario.class_of(device.id)
+            amounts = kind.resources
+            self._most[device.id] = [amounts.get(name, 0.0) * use for name in names]
+            self._free[device.id] = list(self._most[device.id])
+            self._memory[device.id] = kind.memory_mb
+            self._held[device.id] = set()
+            if device.uplink_mbps is not None:
+                self._uplink[device.id] = device.uplink_mbps
+        self._open = [list(members) for members in market.sites.members]
+        self._recipes: dict[tuple[int, tuple[int, ...]], Recipe] = {}
+
+    def recipe(self, kind: int, options: tuple[int, ...]) -> Recipe:
+        """The recipe of a template, worked out once."""
+        key = (kind, options)
+        if key not in self._recipes:
+            self._recipes[key] = recipe(self._market.classes[kind], options)
+        return self._recipes[key]
+
+    def place(
+        self, steps: Recipe, nodes: Sequence[int], rate_rps: float, *, whole: bool
+    ) -> tuple[list[Piece], float]:
+        """Place up to `rate_rps`; the pieces, and what found no room.
+
+        Args:
+            steps: What to place.
+            nodes: Node of each position.
+            rate_rps: Requests per second.
+            whole: All in one piece or not at all.
+        """
+        pieces: list[Piece] = []
+        least = rate_rps if whole else rate_rps * 1e-3
+        rest = rate_rps
+        while rest > least * 0.5:
+            devices = self._choose(steps, nodes, min(least, rest))
+            if devices is None:
+                break
+            most = min(rest, self._limit(steps, devices))
+            if most < min(least, rest) * (1 - 1e-9):
+                break
+            self._take(steps, nodes, devices, most)
+            pieces.append((devices, most))
+            rest -= most
+        return pieces, max(0.0, rest)
+
+    def _choose(self, steps: Recipe, nodes: Sequence[int], least: float) -> tuple[str, ...] | None:
+        members = self._market.sites.members
+        devices = [members[node][0] for node in nodes]
+        taken = {devices[k] for k, node in enumerate(nodes) if len(members[node]) == 1}
+        for at, use in steps.compute.items():
+            if len(members[nodes[at]]) == 1:
+                if self._room(devices[at], use, steps.instances[at]) < least * (1 - 1e-9):
+                    return None
+                continue
+            candidates = self._open[nodes[at]]
+            for device in candidates[: -_TRIES - 1 : -1]:
+                if device not in taken and self._room(device, use, steps.instances[at]) >= least * (
+                    1 - 1e-9
+                ):
+                    devices[at] = device
+                    break
+            else:
+                return None
+        return tuple(devices)
+
+    def _room(
+        self,
+        device: str,
+        use: Sequence[tuple[int, float]],
+        instances: Sequence[tuple[Instance, float]],
+    ) -> float:
+        """Requests per second that one position's part of a plan may still have there."""
+        held = self._held[device]
+        new = sum(mb for key, mb in instances if key not in held)
+        if new > self._memory[device]:
+            return 0.0
+        free = self._free[device]
+        return min((free[r] / seconds for r, seconds in use), default=math.inf)
+
+    def _limit(self, steps: Recipe, devices: Sequence[str]) -> float:
+        """Requests per second that the whole plan may still have."""
+        most = math.inf
+        demand: dict[tuple[str, int], float] = {}
+        memory: dict[str, dict[Instance, float]] = {}
+        for at, use in steps.compute.items():
+            device = devices[at]
+            for r, seconds in use:
+                demand[device, r] = demand.get((device, r), 0.0) + seconds
+            memory.setdefault(device, {}).update(steps.instances[at])
+        for (device, r), seconds in demand.items():
+            most = min(most, self._free[device][r] / seconds)
+        for device, wanted in memory.items():
+            held = self._held[device]
+            if sum(mb for key, mb in wanted.items() if key not in held) > self._memory[device]:
+                return 0.0
+        for at, key, seconds in steps.workers:
+            room = self._scenario.max_utilisation - self._busy.get((devices[at], key), 0.0)
+            most = min(most, room / seconds) if seconds > 0 else most
+        return min(most, self._way(steps, devices))
+
+    def _way(self, steps: Recipe, devices: Sequence[str]) -> float:
+        load: dict[object, float] = {}
+        most = math.inf
+        for a, b, megabits in steps.moves:
+            one, two = devices[a], devices[b]
+            if one == two:
+                continue
+            pair = (one, two) if one < two else (two, one)
+            for key in (pair, one, two):
+                load[key] = load.get(key, 0.0) + megabits
+        for key, megabits in load.items():
+            if isinstance(key, tuple):
+                most = min(most, self._on_link(key) / megabits)
+            elif key in self._uplink:
+                most = min(most, self._uplink[str(key)] / megabits)
+        return most
+
+    def _on_link(self, pair: tuple[str, str]) -> float:
+        if pair not in self._link:
+            found = self._scenario.network.between(*pair)
+            width = found.bandwidth_mbps if found else 0.0
+            self._link[pair] = width * self._scenario.max_utilisation
+        return self._link[pair]
+
+    def _take(
+        self, steps: Recipe, nodes: Sequence[int], devices: Sequence[str], rate_rps: float
+    ) -> None:
+        for at, use in steps.compute.items():
+            device = devices[at]
+            free, held = self._free[device], self._held[device]
+            for r, seconds in use:
+                free[r] -= seconds * rate_rps
+            for key, mb in steps.instances[at]:
+                if key not in held:
+                    held.add(key)
+                    self._memory[device] -= mb
+            group = self._open[nodes[at]]
+            if len(group) > 1 and self._full(device, use):
+                group.remove(device)
+        for at, key, seconds in steps.workers:
+            place = (devices[at], key)
+            self._busy[place] = self._busy.get(place, 0.0) + seconds * rate_rps
+        for a, b, megabits in steps.moves:
+            one, two = devices[a], devices[b]
+            if one != two:
+                pair = (one, two) if one < two else (two, one)
+                self._link[pair] = self._on_link(pair) - megabits * rate_rps
+                for end in pair:
+                    if end in self._uplink:
+                        self._uplink[end] -= megabits * rate_rps
+
+    def _full(self, device: str, use: Sequence[tuple[int, float]]) -> bool:
+        free, most = self._free[device], self._most[device]
+        return any(free[r] <= _FULL * most[r] for r, _ in use)
