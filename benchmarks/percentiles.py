@@ -1,0 +1,159 @@
+"""How far the promised percentile is from the simulated one, by model and by utilisation.
+
+Run: ``python -m benchmarks.percentiles``. Generated scenarios are planned, their rates scaled, and
+each plan simulated without shedding (so that the slowest are counted too) until the standard error
+of its percentile, from independent runs, is below 2 %. Plans too rare for that are left out, and
+counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks._percentile_cases import FACTORS, KINDS, Loaded, cases, loaded
+from benchmarks._percentile_models import MODELS, parts
+from circinus_coordinator.simulation import simulate
+
+__all__ = ["BANDS", "Observed", "main", "observe", "summary"]
+
+WITHIN, TARGET = 0.10, 0.90
+ERROR = 0.02
+BANDS = ((0.0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.81))
+RUNS, ENOUGH, MOST = 4, 4_000, 120_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """One plan at one load.
+
+    Attributes:
+        kind: Of the case.
+        plan: Which one, for people.
+        used: Highest utilisation of a worker, device, link or uplink on its way.
+        simulated_ms: At the SLO's percentile.
+        error: Standard error of it, relative.
+        promised_ms: By each model.
+    """
+
+    kind: str
+    plan: str
+    used: float
+    simulated_ms: float
+    error: float
+    promised_ms: dict[str, float]
+
+
+def observe(now: Loaded, *, seed: int, runs: int = RUNS, most: int = MOST) -> list[Observed]:
+    """Simulate a case and set the models' promises beside it.
+
+    Args:
+        now: What to look at.
+        seed: Of the first run.
+        runs: Independent runs.
+        most: Requests per run.
+    """
+    rates = [p.query.rate_rps * p.query.count * a.share for p, a in
+             zip(now.placed, now.decision.assignments, strict=True)]  # fmt: skip
+    if not rates:
+        return []
+    seconds = min(ENOUGH / min(rates), most / math.fsum(rates))
+    values = np.array([
+        [np.nan if a.simulated_ms is None else a.simulated_ms for a in
+         simulate(now.scenario, now.decision, seconds=seconds, seed=seed + run,
+                  shedding=False).assignments]
+        for run in range(runs)
+    ])  # fmt: skip
+    found = []
+    for k, placed in enumerate(now.placed):
+        mean = float(values[:, k].mean())
+        own = parts(now, k)
+        percentile = placed.query.slo.percentile
+        found.append(
+            Observed(
+                kind=now.kind,
+                plan=f"{placed.query.id}.{k} {placed.query.pipeline} p{percentile:g}",
+                used=_used(now, k),
+                simulated_ms=mean,
+                error=float(values[:, k].std(ddof=1)) / math.sqrt(runs) / mean,
+                promised_ms={name: model(placed, own, percentile)
+                             for name, model in MODELS.items()},  # fmt: skip
+            )
+        )
+    return found
+
+
+def _used(now: Loaded, k: int) -> float:
+    """Highest utilisation on the plan's way."""
+    ledger, placed = now.ledger, now.placed[k]
+    used = []
+    for resource in placed.use.linear:
+        capacity = ledger.capacity(resource)
+        whole = capacity if resource[0] == "uplink" else capacity / now.scenario.max_utilisation
+        used.append(ledger.load(resource) / whole)
+    for step in placed.use.steps:
+        instance = ledger.instances[step.device][step.key]
+        used.append(instance.station.busy / ledger.replicas(instance))
+    return max(used)
+
+
+def summary(observed: Sequence[Observed], name: str) -> dict[str, float]:
+    """Share within 10 %, mean error and the extreme ones of a model; errors as fractions."""
+    errors = np.array([o.promised_ms[name] / o.simulated_ms - 1 for o in observed])
+    if not len(errors):
+        return {"plans": 0.0, "within": math.nan, "bias": math.nan, "low": math.nan, "high": math.nan}
+    return {
+        "plans": float(len(errors)),
+        "within": float(np.mean(np.abs(errors) <= WITHIN)),
+        "bias": float(errors.mean()),
+        "low": float(errors.min()),
+        "high": float(errors.max()),
+    }
+
+
+def _print(title: str, observed: Sequence[Observed]) -> dict[str, dict[str, float]]:
+    print(f"\n{title}: {len(observed)} plans")
+    print(f"{'':16}{'within 10 %':>12}{'target':>9}{'bias':>8}{'lowest':>9}{'highest':>9}")
+    found = {}
+    for name in MODELS:
+        s = found[name] = summary(observed, name)
+        print(f"{name:16}{s['within']:>12.1%}{'>=90 %':>9}{s['bias']:>+8.1%}"
+              f"{s['low']:>+9.1%}{s['high']:>+9.1%}")  # fmt: skip
+    return found
+
+
+def main(
+    seeds: Iterable[int] = range(3), kinds: tuple[str, ...] = tuple(KINDS)
+) -> dict[str, dict[str, float]]:
+    """Measure, print and return the share within 10 % by group and model."""
+    everything: list[Observed] = []
+    for seed in seeds:
+        for case in cases(range(seed, seed + 1), kinds):
+            for factor in FACTORS:
+                everything += observe(loaded(case, factor), seed=1000 * seed)
+    return report(everything)
+
+
+def report(everything: Sequence[Observed]) -> dict[str, dict[str, float]]:
+    """Print the tables, and return the share within 10 % by group and model."""
+    sure = [o for o in everything if o.error < ERROR]
+    print(f"{len(everything) - len(sure)} plans left out: standard error of 2 % or more")
+    groups = {"all": sure}
+    for low, high in BANDS:
+        groups[f"used {low:.1f} to {high:.1f}"] = [o for o in sure if low <= o.used < high]
+    for kind in dict.fromkeys(o.kind for o in sure):
+        groups[kind] = [o for o in sure if o.kind == kind]
+    found = {name: _print(name, group) for name, group in groups.items()}
+    return {name: {m: s["within"] for m, s in by.items()} for name, by in found.items()}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    given = parser.parse_args()
+    main(range(given.seeds), tuple(given.kinds.split(",")))
