@@ -110,6 +110,20 @@ async def test_an_unknown_query_says_where_it_starts() -> None:
         assert unknown.cause == f"unknown query: {text}"
 
 
+async def test_a_batch_takes_from_handing_it_over_until_its_results_are_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process sees less: a promise must hold what a request waits for."""
+    readings = iter((10.0, 10.5))
+    instance = Instance(spec("Pass"), settings("a"))
+    await instance.start()
+    try:
+        monkeypatch.setattr("circinus_agent.runtime.replica.perf_counter", lambda: next(readings))
+        assert (await instance.call([codec.dumps(b"")])).service_ms == 500.0
+    finally:
+        await instance.stop()
+
+
 async def test_what_an_instance_knows_of_its_operator() -> None:
     instance = Instance(spec("Pass"), settings("a"))
     await instance.start()

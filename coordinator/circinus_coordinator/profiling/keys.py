@@ -23,6 +23,10 @@ __all__ = [
 
 Vector = tuple[tuple[str, Config], ...]
 
+# Which meaning operators' samples have. Raised when agents begin to measure something else, so that
+# older profiles are measured again: 2 since latency holds the way to the process and back.
+_METHOD = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorKey:
@@ -68,8 +72,11 @@ def upstream(pipeline: Pipeline, operators: set[str]) -> list[str]:
 
 
 def operator_signature(pipeline: Pipeline, operator: str, dataset: str) -> str:
-    """Stands for what the inputs of `operator` depend on: the data set and what comes before."""
-    return _signature([dataset, _structure(pipeline, upstream(pipeline, {operator}))])
+    """Stands for how `operator` is measured and what its inputs depend on.
+
+    That is the data set and what comes before it.
+    """
+    return _signature([_METHOD, dataset, _structure(pipeline, upstream(pipeline, {operator}))])
 
 
 def accuracy_signature(pipeline: Pipeline, versions: Mapping[str, str]) -> str:

@@ -70,7 +70,7 @@ class Result(Protocol):
 
     @property
     def service_ms(self) -> float:
-        """Duration, emulated where it is."""
+        """Duration as serving has it, with the way to the process and back."""
         ...
 
     @property
@@ -118,6 +118,7 @@ class ProbeEnvironment:
         threads: Cores a probe that is not itself a measurement may keep busy.
         path: Folders with user code, for the process that scores.
         clock: Monotonic seconds.
+        pause: Lets that many seconds pass.
     """
 
     device: str
@@ -133,6 +134,7 @@ class ProbeEnvironment:
     threads: int = 1
     path: tuple[str, ...] = ()
     clock: Callable[[], float] = time.monotonic
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 class Budget:

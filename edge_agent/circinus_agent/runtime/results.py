@@ -27,7 +27,8 @@ class BatchResult:
     """A batch's results in order.
 
     Attributes:
-        service_ms: Duration of the batch on this device, emulated where it is; 0 where the
+        service_ms: From handing the batch to its process until its results are here, which is
+            how long the process can take no other; with what emulation adds. 0 where the
             process did not live to tell.
         compute_s: CPU seconds of the batch, times the slow-down.
     """

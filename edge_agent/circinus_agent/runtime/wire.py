@@ -82,13 +82,16 @@ class ItemDone(msgspec.Struct, array_like=True):
 
 
 class BatchDone(msgspec.Struct, tag="done", array_like=True):
-    """Results of a batch in order; times as `BatchResult` has them."""
+    """Results of a batch in order; `compute_s` as `BatchResult` has it.
+
+    `unspent_ms`: emulated time that was not waited for, as in probes.
+    """
 
     number: int
     items: list[ItemDone]
-    service_ms: float
     compute_s: float
     memory_mb: float
+    unspent_ms: float = 0.0
 
 
 ToChild = Init | Batch

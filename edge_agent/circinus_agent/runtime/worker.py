@@ -187,16 +187,16 @@ class Worker:
         inputs = [_decoded(payload) for payload in wire.split_batch(batch.sizes, body)]
         evaluation = evaluate(operator, inputs)
         cpu_s = (time.process_time() - cpu) * init.slowdown
-        wall_s = time.perf_counter() - wall
-        service_s = wall_s
+        unspent_s = 0.0
         if init.slowdown > 1:
             # CPU time, since other processes of this machine must not make a device slower
             # than it is said to be; of several threads each is slowed down.
-            service_s = max(wall_s, cpu_s / init.threads)
-            if init.realtime and service_s > wall_s:
-                time.sleep(service_s - wall_s)
+            unspent_s = max(0.0, cpu_s / init.threads - (time.perf_counter() - wall))
+            if init.realtime:
+                time.sleep(unspent_s)
+                unspent_s = 0.0
         done = wire.BatchDone(
-            batch.number, evaluation.items, service_s * 1e3, cpu_s, self._memory()
+            batch.number, evaluation.items, cpu_s, self._memory(), unspent_s * 1e3
         )
         self._write(wire.pack_done(done, evaluation.payloads))
 

@@ -66,9 +66,14 @@ class World:
             echo=self.echo,
             scratch=scratch,
             clock=lambda: self.now,
+            pause=self.pause,
             path=(str(scratch),),
         )
         self.fetched: list[Any] = []
+        self.pauses: list[float] = []
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
     async def fetch(self, artifact: Any) -> None:
         self.fetched.append(artifact)
@@ -178,6 +183,16 @@ def operators(dataset: Path, *targets: OperatorTarget, **more: Any) -> ProbeOper
         boot_id="b", session=1, steps=STEPS, targets=list(targets), dataset=str(dataset),
         **{**known, **more},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("service_s", "pauses"), [(0.001, 11), (0.01, 0)])
+def test_a_quick_operator_is_measured_as_requests_find_it_at_rest(
+    world: World, dataset: Path, service_s: float, pauses: int
+) -> None:
+    world.service_s = service_s
+    run(world, operators(dataset, OperatorTarget(operator="decode")))
+    assert len(world.pauses) == pauses
+    assert world.calls["m:Decode"] == 12
 
 
 def test_an_operator_target_gets_its_samples_without_the_warm_up(

@@ -6,6 +6,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from circinus.pipeline import OperatorSpec, Pipeline
 from circinus_coordinator.profiling import (
     AccuracyKey,
@@ -111,6 +113,14 @@ def test_another_upstream_operator_asks_for_new_measurements() -> None:
         operators={**PIPELINE.operators, "a": OperatorSpec(name="a", run="m:Other")},
     )
     assert operator_signature(PIPELINE, "b", "d") != operator_signature(changed, "b", "d")
+
+
+def test_samples_of_another_meaning_ask_for_new_measurements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = operator_signature(PIPELINE, "b", "d")
+    monkeypatch.setattr("circinus_coordinator.profiling.keys._METHOD", 1)
+    assert operator_signature(PIPELINE, "b", "d") != before
 
 
 def test_another_downstream_operator_does_not() -> None:
