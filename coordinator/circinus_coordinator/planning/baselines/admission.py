@@ -16,11 +16,13 @@ import numpy.typing as npt
 
 from circinus.decision import Plan
 from circinus.query import Query
+from circinus_coordinator.planning.baselines.loaded import Ways
 from circinus_coordinator.planning.baselines.menu import Entries
 from circinus_coordinator.planning.baselines.tables import Table
 from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import add
+from circinus_coordinator.planning.labels import TOLERANCE
 from circinus_coordinator.planning.loads import SLACK, Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.selection import splittable
@@ -33,6 +35,8 @@ IntArray = npt.NDArray[np.int64]
 # plan of its own.
 _MOST_PLANS = 6
 _LEAST_SHARE = 0.01
+# Parts of the traffic a plan is sought for, one after the other.
+_PARTS = (1.0, 0.5, 0.2, 0.05)
 # Plans judged per query before it is taken not to fit, and halvings of a share that does not.
 _MOST_JUDGED = 24
 _HALVINGS = 3
@@ -43,13 +47,19 @@ _NEIGHBOURS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """What a query may choose from: its class's entries, and who its slots are."""
+    """What a query may choose from: its class's entries, and who its slots are.
+
+    Attributes:
+        needs: `(entries, slots, resources)` seconds per request.
+        ways: For estimates at present loads; None where nothing waits.
+    """
 
     query: Query
     table: Table
     view: View
     entries: Entries
     needs: FloatArray
+    ways: Ways | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,20 +100,26 @@ class Admission:
 
     def serve(self, course: Course) -> float:
         """Admit as much of the query as fits; the share admitted."""
-        query, rest, plans, judged = course.query, 1.0, 0, 0
-        unit = 0.0 if splittable(self.catalogue, query) else 1.0 / query.count
-        most = query.count if unit else _MOST_PLANS
-        for index in self._open(course, unit or _LEAST_SHARE).tolist():
-            for devices, cap in self._bindings(course, index, rest):
-                placed = self._place(course, index, devices)
-                share, tries = self._largest(placed, _rounded(min(rest, cap), unit), unit)
-                judged += tries
-                if share > 0:
-                    self.admit(placed, share)
-                    rest, plans = rest - share, plans + 1
-                done = rest < max(unit * (1 - 1e-6), 1e-9)
-                if done or plans >= most or judged >= _MOST_JUDGED * (1 + plans):
-                    return 1.0 - rest
+        unit = 0.0 if splittable(self.catalogue, course.query) else 1.0 / course.query.count
+        rest, plans, judged, tried = 1.0, 0, 0, 0.0
+        most = course.query.count if unit else _MOST_PLANS
+        for part in _PARTS:
+            wanted = max(unit, _rounded(min(rest, part), unit))
+            if wanted == tried:
+                continue
+            tried = wanted
+            for index in self._open(course, wanted, unit or _LEAST_SHARE).tolist():
+                for devices, cap in self._bindings(course, index, min(rest, wanted)):
+                    placed = self._place(course, index, devices)
+                    share = _rounded(min(rest, wanted, cap), unit)
+                    share, tries = self._largest(placed, share, unit)
+                    judged += tries
+                    if share > 0:
+                        self.admit(placed, share)
+                        rest, plans = rest - share, plans + 1
+                    done = rest < max(unit * (1 - 1e-6), 1e-9)
+                    if done or plans >= most or judged >= _MOST_JUDGED * (1 + plans):
+                        return 1.0 - rest
         return 1.0 - rest
 
     def _largest(self, placed: PlacedPlan, share: float, unit: float) -> tuple[float, int]:
@@ -183,14 +199,21 @@ class Admission:
                 bisect.insort(known, pair)
         return False
 
-    def _open(self, course: Course, part: float) -> IntArray:
-        """Entries for which each slot has a machine that takes `part` of the query by itself."""
-        rate = course.query.rate_rps * course.query.count * part
-        most = np.stack(
-            [self._free[members].max(axis=0, initial=0.0) for members in course.view.members]
-        )
-        fits = course.needs * rate <= (most * (1 + SLACK))[None, :, :]
-        return np.flatnonzero(fits.all(axis=(1, 2))).astype(np.int64)
+    def _open(self, course: Course, wanted: float, least: float) -> IntArray:
+        """Entries worth judging for a share `wanted`, in the menu's order.
+
+        Each slot has a machine that takes `least` of the query by itself, and with `wanted` on the
+        freest machines nothing comes too late.
+        """
+        query, members = course.query, course.view.members
+        rate = query.rate_rps * query.count * least
+        most = np.stack([self._free[group].max(axis=0, initial=0.0) for group in members])
+        fits = (course.needs * rate <= (most * (1 + SLACK))[None, :, :]).all(axis=(1, 2))
+        if course.ways is not None and query.slo.latency_ms is not None and fits.any():
+            freest = [self._devices[m[np.argmax(self._free[m].sum(axis=1))]] for m in members]
+            latency = course.ways.latency_ms(query, self.ledger, freest, wanted)
+            fits &= latency <= query.slo.latency_ms * (1 + TOLERANCE)
+        return np.flatnonzero(fits).astype(np.int64)
 
     def _bindings(
         self, course: Course, index: int, rest: float, *, freest: bool = False

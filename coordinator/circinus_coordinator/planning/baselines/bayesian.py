@@ -8,6 +8,7 @@ resources taken, by Bayesian optimisation. What differs, and why, is in docs/bas
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from circinus.decision import Decision
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.baselines.admission import Admission, Course, Probe
-from circinus_coordinator.planning.baselines.best import best_of
+from circinus_coordinator.planning.baselines.best import best_of, better
 from circinus_coordinator.planning.baselines.classes import Classes
 from circinus_coordinator.planning.baselines.menu import (
     Entries,
@@ -28,7 +29,7 @@ from circinus_coordinator.planning.baselines.menu import (
     placements,
 )
 from circinus_coordinator.planning.baselines.orders import FIRST_COME, Order
-from circinus_coordinator.planning.baselines.report import judged, report
+from circinus_coordinator.planning.baselines.report import Standing, judged, report
 from circinus_coordinator.planning.baselines.surrogate import Surrogate
 from circinus_coordinator.planning.baselines.tables import CHEAP, FAST, Table
 from circinus_coordinator.planning.baselines.views import View
@@ -58,8 +59,9 @@ class Bayesian:
         name: Name of the planner.
         budget: Plans evaluated per search.
         share_classes: One search, on the idle fleet, serves all queries of a class.
-        orders: Admission orders tried; the best by (goodput, cost) counts. With more than the
-            first, searches are on the idle fleet, and their plans are offered in each order.
+        orders: Admission orders tried; the best by (goodput, cost) counts. Where there are
+            several, one search per query on the idle fleet serves them all, beside first come
+            first served with a search on what is left each.
     """
 
     name: str
@@ -88,25 +90,30 @@ class Bayesian:
         else:
             courses = {}
         searched = clock()
+        found = []
         if courses:
-            stands, evaluated = best_of(
-                catalogue, courses, self.orders, lambda: effort(0, clock() - started)
+            found.append(
+                best_of(catalogue, courses, self.orders, lambda: effort(0, clock() - started))
             )
-        else:
-            admission = Admission(catalogue)
-            for query in scenario.queries:
-                courses[query.id] = find.course(query, admission)
-                admission.serve(courses[query.id])
-            stands, evaluated = judged(catalogue, admission.admitted), admission.evaluations
+        if not self.share_classes:
+            found.append(self._first_come(catalogue, find))
+        stands = functools.reduce(better, (stands for stands, _ in found))
         return report(
             catalogue,
             stands,
             planner=self.name,
             seed=seed,
-            hopeless={name for name, course in courses.items() if not len(course.entries)},
-            evaluations=find.evaluations + evaluated,
+            hopeless=(),
+            evaluations=find.evaluations + sum(evaluated for _, evaluated in found),
             seconds={"compile": searched - started, "select": clock() - searched},
         )
+
+    def _first_come(self, catalogue: Catalogue, find: _Find) -> tuple[Standing, int]:
+        """Each query searches with what those before it left."""
+        admission = Admission(catalogue)
+        for query in catalogue.scenario.queries:
+            admission.serve(find.course(query, admission))
+        return judged(catalogue, admission.admitted), admission.evaluations
 
 
 class _Find:
@@ -124,15 +131,16 @@ class _Find:
     def course(self, query: Query, admission: Admission) -> Course:
         """What a search for the query with what `admission` has left found, best first."""
         table, view = self.classes.table(query), self.classes.view(query)
-        entries = self._search(table, view, query, admission)
-        return _course(query, table, view, entries)
+        return self.classes.course_of(query, self._search(table, view, query, admission))
 
     def _search(self, table: Table, view: View, query: Query, admission: Admission) -> Entries:
         rng = np.random.default_rng([self.seed, len(query.id), *query.id.encode()])
         pool = _pool(table, view, query, rng)
         if not len(pool):
             return pool
-        course = _course(query, table, view, pool)
+        course = Course(
+            query=query, table=table, view=view, entries=pool, needs=pool.needs(table, view)
+        )
 
         def utility(index: int) -> tuple[float, bool]:
             self.evaluations += 1
@@ -141,12 +149,6 @@ class _Find:
         found = _optimise(_features(pool, table, view), utility, self.budget, self.seed)
         best = sorted((k for k, (_, ok) in found.items() if ok), key=lambda k: -found[k][0])
         return pool.take(np.array(best, dtype=np.int64))
-
-
-def _course(query: Query, table: Table, view: View, entries: Entries) -> Course:
-    return Course(
-        query=query, table=table, view=view, entries=entries, needs=entries.needs(table, view)
-    )
 
 
 def _optimise(

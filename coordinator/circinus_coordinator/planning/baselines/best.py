@@ -9,7 +9,7 @@ from circinus_coordinator.planning.baselines.orders import Footprint, Order, arr
 from circinus_coordinator.planning.baselines.report import Standing, judged
 from circinus_coordinator.planning.catalogue import Catalogue
 
-__all__ = ["best_of", "footprints"]
+__all__ = ["best_of", "better", "footprints"]
 
 
 def footprints(courses: Mapping[str, Course]) -> dict[str, Footprint]:
@@ -45,17 +45,19 @@ def best_of(
             admission.serve(courses[query.id])
         evaluated += admission.evaluations
         stands = judged(catalogue, admission.admitted)
-        if best is None or _better(stands, best):
-            best = stands
+        best = stands if best is None else better(best, stands)
         if enough():
             break
     assert best is not None
     return best, evaluated
 
 
-def _better(new: Standing, old: Standing) -> bool:
-    """More goodput, or as much for less; rounding in one does not decide over the other."""
+def better(old: Standing, new: Standing) -> Standing:
+    """The one of more goodput, or as much for less; the first of equals.
+
+    Rounding in one does not decide over the other.
+    """
     a, b = new[1], old[1]
     if abs(a.goodput_rps - b.goodput_rps) > 1e-9 * max(1.0, b.goodput_rps):
-        return a.goodput_rps > b.goodput_rps
-    return a.deployment.total < b.deployment.total * (1 - 1e-9)
+        return new if a.goodput_rps > b.goodput_rps else old
+    return new if a.deployment.total < b.deployment.total * (1 - 1e-9) else old

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable
-
-import numpy as np
-import numpy.typing as npt
 
 from circinus.query import Query
 from circinus_coordinator.planning.baselines.admission import Course
+from circinus_coordinator.planning.baselines.loaded import Ways
 from circinus_coordinator.planning.baselines.menu import Entries
 from circinus_coordinator.planning.baselines.tables import Table
 from circinus_coordinator.planning.baselines.views import View, Views
@@ -31,7 +30,7 @@ class Classes:
         self.catalogue, self.make, self.evaluations = catalogue, make, 0
         self._views = Views(catalogue.scenario)
         self._tables: dict[tuple[str, float], Table] = {}
-        self._menus: dict[Hashable, tuple[Entries, npt.NDArray[np.float64]]] = {}
+        self._menus: dict[Hashable, Course] = {}
 
     def course(self, query: Query) -> Course:
         """The query's menu with its own devices."""
@@ -40,9 +39,21 @@ class Classes:
         if key not in self._menus:
             entries, evaluated = self.make(table, view, query)
             self.evaluations += evaluated
-            self._menus[key] = (entries, entries.needs(table, view))
-        entries, needs = self._menus[key]
-        return Course(query=query, table=table, view=view, entries=entries, needs=needs)
+            self._menus[key] = self.course_of(query, entries)
+        return dataclasses.replace(self._menus[key], query=query, view=view)
+
+    def course_of(self, query: Query, entries: Entries) -> Course:
+        """These entries as the query's menu."""
+        view, table = self.view(query), self.table(query)
+        waiting = self.catalogue.scenario.queueing and len(entries) > 0
+        return Course(
+            query=query,
+            table=table,
+            view=view,
+            entries=entries,
+            needs=entries.needs(table, view),
+            ways=Ways(entries, table, view) if waiting else None,
+        )
 
     def view(self, query: Query) -> View:
         """The fleet as the query's sources see it."""
