@@ -169,9 +169,9 @@ class Reported(Message, tag="reported", frozen=True):
 class ProbeSamples(Message, tag="samples", frozen=True):
     """Samples of one target of a probe, as they come in.
 
-    Operator targets: `latency_ms` of whole batches, from handing one to the operator's process until
-    its results are back, as in serving; `compute_s` core seconds per request,
-    `output_bytes` and `price_usd` per request, element by element. Accuracy targets: `scores`.
+    Operator targets, element by element: `latency_ms` of whole batches, from handing one to the
+    operator's process until its results are back, as in serving; `compute_s` core seconds,
+    `output_bytes` and `price_usd` per request. Accuracy targets: `scores`.
     Link: `rtt_ms` and `bandwidth_mbps`. `done` closes the target; `cause` says why where that
     was not because it has all it was asked for.
     """
