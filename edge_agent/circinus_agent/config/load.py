@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -49,19 +50,27 @@ def load_config(file: str | Path | None, overrides: Mapping[str, Any] | None = N
         for key, value in (overrides or {}).items():
             if value is not None:
                 _put(document, key, value)
-        for key in ("device", "device_class", "tier", "state_dir"):
-            if key not in document:
-                raise InvalidInput(
-                    "is missing",
-                    key=key,
-                    remedy=f"add it to the file or give --{_FLAGS[key]}",
-                )
         return _agent(document)
     except InvalidInput as error:
         raise error.within(file=name) from None
 
 
+# The settings without a default, with their flags.
 _FLAGS = {"device": "device", "device_class": "class", "tier": "tier", "state_dir": "state"}
+
+# What one might write in the file who knows the flags.
+_MEANT = {
+    "class": "device_class",
+    "state": "state_dir",
+    "listen": "data_plane.host and data_plane.port",
+    "endpoint": "data_plane.endpoint",
+    "hang_timeout": "runtime.hang_timeout_s",
+    "slowdown": "emulate.slowdown",
+    "cores": "emulate.cores",
+    "memory_mb": "emulate.memory_mb",
+    "link": "emulate.links",
+    "links": "emulate.links",
+}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def _read(file: Path) -> dict[str, Any]:
         ) from None
     except (toml.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(
-            f"is not TOML: {error}", file=str(file), remedy="see devices/ for examples"
+            f"is not TOML: {error}", file=str(file), remedy="docs/agent.md shows every key"
         ) from None
 
 
@@ -108,6 +117,7 @@ def _below(base: Path, entry: Any) -> Any:
 
 def _agent(document: dict[str, Any]) -> AgentConfig:
     values = dict(document)
+    _known(AgentConfig, values, None)  # before what is missing: it may be there, misspelt
     if "broker" in values:
         values["broker"] = _part(BrokerConfig, values["broker"], "broker")
     if "data_plane" in values:
@@ -129,22 +139,40 @@ def _agent(document: dict[str, Any]) -> AgentConfig:
         if not isinstance(folder, str) or not folder:
             raise InvalidInput(f"must be a folder in quotes, not {folder!r}", key="state_dir")
         values["state_dir"] = Path(folder).expanduser()
+    for key, flag in _FLAGS.items():
+        if key not in values:
+            raise InvalidInput("is missing", key=key, remedy=f"add it to the file or give --{flag}")
     return _part(AgentConfig, values, None)
 
 
 def _part(cls: Callable[..., T], document: Any, key: str | None) -> T:
     """Build `cls` from a table, refusing unknown keys and wrong types."""
     values = _table(document, key or "")
-    known = {f.name: str(f.type) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known = _known(cls, values, key)
     for name, value in values.items():
-        where = f"{key}.{name}" if key else name
-        if name not in known:
-            raise InvalidInput("is no setting", key=where, remedy=f"known: {', '.join(known)}")
-        _typed(value, known[name], where)
+        _typed(value, known[name], f"{key}.{name}" if key else name)
     try:
         return cls(**values)
     except InvalidInput as error:
         raise error.within(key=key) from None
+
+
+def _known(cls: Callable[..., T], values: Mapping[str, Any], key: str | None) -> dict[str, str]:
+    """The annotations of the settings of `cls`; a key that is none of them is refused."""
+    known = {f.name: str(f.type) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name in known:
+            continue
+        word = name.replace("-", "_")
+        close = difflib.get_close_matches(word, known, 1)
+        meant = _MEANT.get(word) if key is None else None
+        meant = meant or (close[0] if close else None)
+        raise InvalidInput(
+            "is no setting",
+            key=f"{key}.{name}" if key else name,
+            remedy=f"did you mean {meant}?" if meant else f"known: {', '.join(known)}",
+        )
+    return known
 
 
 def _typed(value: Any, annotation: str, where: str) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +14,9 @@ from circinus_agent.cli import build_parser, main, overrides
 from circinus_agent.config import AgentConfig, EmulatedLink, load_config
 from circinus_agent.daemon.agent import Agent
 from circinus_agent.state import StateFolder
+
+toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+ROOT = Path(__file__).parents[3]
 
 FULL = """
 device = "pi-1"
@@ -130,6 +137,71 @@ def test_what_is_wrong_is_named_with_file_and_key(
     with pytest.raises(InvalidInput) as caught:
         load("--config", str(file))
     assert str(caught.value).startswith(f"{file}: {named}")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (('state_dir = "state"', 'stat_dir = "state"'), "stat_dir: is no setting (did you mean st"),
+        (("device_class", "class"), "class: is no setting (did you mean device_class?)"),
+        (("state_dir", "state"), "state: is no setting (did you mean state_dir?)"),
+        (("cache_quota_mb", "cache-quota-mb"), "cache-quota-mb: is no setting (did you mean cache"),
+        (("cache_quota_mb = 500", "slowdown = 4"), "slowdown: is no setting (did you mean emulate"),
+        (("port = 8883", "prot = 8883"), "broker.prot: is no setting (did you mean port?)"),
+        (("port = 8883", "class = 1"), "broker.class: is no setting (known: host, port"),
+    ],
+)
+def test_a_key_that_is_none_says_which_was_meant(
+    file: Path, change: tuple[str, str], named: str
+) -> None:
+    """Also where the one that was meant is missing for it."""
+    file.write_text(FULL.replace(*change))
+    with pytest.raises(InvalidInput) as caught:
+        load("--config", str(file))
+    assert str(caught.value).startswith(f"{file}: {named}")
+
+
+def documented(*, all_of_it: bool) -> str:
+    """The file in docs/agent.md; with the keys that are commented out in it, if asked for."""
+    text = (ROOT / "docs" / "agent.md").read_text()
+    body = text.partition("```toml\n")[2].partition("```")[0]
+    return body.replace("\n# ", "\n") if all_of_it else body
+
+
+def keys(part: Any) -> set[str]:
+    """Every setting by dotted key; those of the first link for all links."""
+    found = set()
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        value = value[0] if isinstance(value, tuple) and value else value
+        if dataclasses.is_dataclass(value):
+            found.update(f"{field.name}.{key}" for key in keys(value))
+        else:
+            found.add(field.name)
+    return found
+
+
+def written(document: dict[str, Any]) -> set[str]:
+    found = set()
+    for name, value in document.items():
+        value = value[0] if isinstance(value, list) and value else value
+        inner = written(value) if isinstance(value, dict) else None
+        found.update(f"{name}.{key}" for key in inner) if inner else found.add(name)
+    return found
+
+
+def test_the_documented_file_names_every_setting_and_no_other(tmp_path: Path) -> None:
+    made = tmp_path / "agent.toml"
+    made.write_text(documented(all_of_it=True))
+    assert written(toml.loads(made.read_text())) == keys(load("--config", str(made)))
+
+
+def test_the_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
+    made = tmp_path / "agent.toml"
+    made.write_text(documented(all_of_it=False))
+    first = ("--device", "cam-1", "--class", "raspberry-pi-5", "--tier", "device")
+    bare = load(*first, "--state", str(tmp_path / "state"))
+    assert load("--config", str(made)) == bare
 
 
 def test_a_file_that_is_no_text_is_named(file: Path) -> None:
