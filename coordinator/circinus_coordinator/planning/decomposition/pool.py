@@ -141,13 +141,23 @@ class Pool:
         return Pool(self.unit[keep], self.template[keep], self.use[keep], self.usd[keep])
 
 
-def everything(market: Market, units: Units) -> tuple[IntArray, IntArray]:
-    """Every known plan that each unit may take, as (unit, template) pairs."""
+def everything(
+    market: Market, units: Units, among: IntArray | None = None
+) -> tuple[IntArray, IntArray]:
+    """Every known plan that each unit may take, as (unit, template) pairs.
+
+    Args:
+        market: Classes.
+        units: Demand.
+        among: Sorted positions of the units meant; None for all.
+    """
+    if among is None:
+        among = np.arange(len(units), dtype=np.int64)
     unit, template = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    edges = np.flatnonzero(np.diff(units.kind, prepend=-1, append=-1))
+    edges = np.flatnonzero(np.diff(units.kind[among], prepend=-1, append=-1))
     for a, b in itertools.pairwise(edges):
-        kind = market.classes[int(units.kind[a])]
-        rows, plans = np.nonzero(kind.templates.meeting(kind.asks)[units.ask[a:b]])
-        unit.append(rows + a)
+        kind = market.classes[int(units.kind[among[a]])]
+        rows, plans = np.nonzero(kind.templates.meeting(kind.asks)[units.ask[among[a:b]]])
+        unit.append(among[a + rows])
         template.append(plans)
     return np.concatenate(unit), np.concatenate(template)

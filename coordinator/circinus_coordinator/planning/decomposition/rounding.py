@@ -13,15 +13,16 @@ import numpy.typing as npt
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.filling import Filling
 from circinus_coordinator.planning.decomposition.pool import Units
-from circinus_coordinator.planning.decomposition.solve import Solution
+from circinus_coordinator.planning.decomposition.solve import Solution, without
 
 __all__ = ["Placed", "round_off"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 # Plans tried for what found no room, per query.
-_SECOND_CHOICES = 6
+_SECOND_CHOICES = 24
 _LEAST_SHARE = 1e-6
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +44,53 @@ class Placed:
     rate: float
 
 
-def round_off(market: Market, solution: Solution, *, seed: int) -> list[Placed]:
+def round_off(
+    market: Market, solution: Solution, *, seed: int, attempts: int = _ATTEMPTS
+) -> list[Placed]:
     """Place the mixture, then whatever else there is room for.
+
+    The relaxation knows nothing of memory. Where a machine's memory refuses plans of the mixture,
+    these are taken out of the choice and the mixture is made again.
 
     Args:
         market: Classes.
-        solution: Of the relaxation.
+        solution: Of the relaxation; its pool and mixture are replaced where plans are refused.
         seed: Of the order in which equals are placed.
+        attempts: Mixtures to place at most; the best one counts.
     """
+    best: list[Placed] = []
+    reached = -1.0
+    for attempt in range(attempts):
+        placed, refused = _attempt(market, solution, seed)
+        goodput = float(sum(p.rate * market.weight[p.query] for p in placed))
+        if goodput > reached:
+            best, reached = placed, goodput
+        if not refused or attempt + 1 == attempts:
+            break
+        without(market, solution, refused)
+    return best
+
+
+def _attempt(
+    market: Market, solution: Solution, seed: int
+) -> tuple[list[Placed], set[tuple[int, int]]]:
+    """One mixture placed, and the (unit, template) pairs that found no room."""
     filling = Filling(market)
     units = solution.units
     placed: list[Placed] = []
+    refused: set[tuple[int, int]] = set()
     wanted = list(_pieces(market, solution))
     random.Random(seed).shuffle(wanted)
     # Whole queries first, large ones before small ones: what is left then suits the others.
     wanted.sort(key=lambda piece: -piece[3] if not market.splittable[piece[0]] else 0.0)
     left = market.rate.copy()
     for query, unit, template, rate in wanted:
-        left[query] -= _put(market, filling, units, placed, (query, unit, template), rate)
+        done = _put(market, filling, units, placed, (query, unit, template), rate)
+        left[query] -= done
+        if done < rate * _LEAST_SHARE:
+            refused.add((unit, template))
     _second_choices(market, solution, filling, placed, left)
-    return placed
+    return placed, refused
 
 
 def _put(

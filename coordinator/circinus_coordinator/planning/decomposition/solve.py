@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from circinus_coordinator.planning.decomposition.dual import ascend, first_price
 from circinus_coordinator.planning.decomposition.master import Mixture, mix
 from circinus_coordinator.planning.decomposition.pool import Pool, Units, everything, make_units
 
-__all__ = ["Solution", "relax"]
+__all__ = ["Solution", "relax", "without"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -22,6 +22,8 @@ FloatArray = npt.NDArray[np.float64]
 # together weigh this part of the least valuable request.
 _DOLLAR = 1e-4
 _ROUNDS, _FINE = 150, 50
+# Plans up to this many times the worth of a request are kept for second choices.
+_NEARLY = 1.2
 # Beyond this many units the master programme is solved without going on to a vertex.
 _LARGE = 20_000
 # Rounds of pricing new plans before the master programme is believed.
@@ -44,6 +46,7 @@ class Solution:
         bound_rps: Weighted goodput no assignment exceeds.
         usd: Value of a US dollar.
         seconds: Of each phase.
+        refused: (unit, template) pairs that real machines had no room for.
     """
 
     units: Units
@@ -53,6 +56,7 @@ class Solution:
     bound_rps: float
     usd: float
     seconds: dict[str, float]
+    refused: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def goodput_rps(self) -> float:
@@ -106,6 +110,28 @@ def relax(
         "certify": clock() - mixed,
     }
     return solution
+
+
+def without(market: Market, solution: Solution, refused: Collection[tuple[int, int]]) -> None:
+    """Mix again without these (unit, template) pairs; bound and prices stay.
+
+    The units concerned may choose from all known plans, nearly the cheapest ones first.
+    """
+    units, pool = solution.units, solution.pool
+    solution.refused |= set(refused)
+    among = np.array(sorted({unit for unit, _ in refused}), dtype=np.int64)
+    unit, template = everything(market, units, among)
+    wide = Pool.of(market, units, unit, template)
+    value = wide.use @ solution.prices + solution.usd * wide.usd
+    cheap = value < units.weight[wide.unit] * _NEARLY
+    unit = np.concatenate([pool.unit, wide.unit[cheap]])
+    template = np.concatenate([pool.template, wide.template[cheap]])
+    allowed = [pair not in solution.refused for pair in zip(unit, template, strict=True)]
+    pool = Pool.of(market, units, unit[allowed], template[allowed])
+    solution.pool = pool
+    solution.mixture = mix(
+        units, pool, market.capacity, usd=solution.usd, basis=len(units) < _LARGE
+    )
 
 
 def _priced(market: Market, solution: Solution) -> tuple[float, IntArray, IntArray]:
