@@ -12,15 +12,26 @@ from circinus.errors import InvalidInput
 
 __all__ = ["bench"]
 
+# The checkout comes before the folder the user stands in, where there may be other benchmarks;
+# that folder stays the current one, so that `--out here` means here.
+_START = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('benchmarks', run_name='__main__', alter_sys=True)"
+)
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+
+# Whatever follows NAME is the benchmark's, `--help` too.
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("name", required=False)
-@click.pass_context
-def bench(context: click.Context, name: str | None) -> int:
-    """Run the benchmark NAME, or all of them, and print medians."""
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def bench(name: str | None, options: tuple[str, ...]) -> int:
+    """Run the benchmark NAME with its OPTIONS, or all benchmarks, and print medians.
+
+    `circinus bench NAME --help` says which options NAME takes.
+    """
     root = Path(__file__).resolve().parents[3]
     if not (root / "benchmarks" / "__main__.py").is_file():
         raise InvalidInput("there are no benchmarks here", remedy="run it in a checkout")
     arguments = [name] if name else []
-    command = [sys.executable, "-m", "benchmarks", *arguments, *context.args]
-    return subprocess.run(command, cwd=root, check=False).returncode
+    command = [sys.executable, "-c", _START, str(root), *arguments, *options]
+    return subprocess.run(command, check=False).returncode

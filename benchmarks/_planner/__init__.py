@@ -1,0 +1,1 @@
+"""What `benchmarks.planner` is made of: options, cases, runs, comparisons, and what is written."""

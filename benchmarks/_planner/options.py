@@ -1,0 +1,172 @@
+"""What can be chosen: sizes, contentions, planners, time."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circinus_coordinator.planning import PLANNERS
+
+__all__ = ["OURS", "Options", "parse"]
+
+OURS = "circinus"
+BAND = (0.35, 0.6)
+"""The contentions for which the targets are set: the part of the demand that fits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """One benchmark run; the same options make the same scenarios and decisions.
+
+    Attributes:
+        queries: Queries per scenario.
+        devices: Machines per scenario; None for one per ten queries, at least eight.
+        seeds: Scenarios per contention, from `first_seed` on.
+        contentions: The parts of the demand that fit, by the generator's estimate.
+        sizes: Further numbers of queries, for planning time against size.
+        planners: Names, ours first.
+        time_limit_s: Wall seconds for one planner on one scenario.
+        requests: To simulate, about, over all queries of a scenario.
+    """
+
+    queries: int = 60
+    devices: int | None = None
+    seeds: int = 3
+    first_seed: int = 0
+    contentions: tuple[float, ...] = (0.35, 0.45, 0.6)
+    sizes: tuple[int, ...] = (15, 30, 120, 240)
+    planners: tuple[str, ...] = tuple(PLANNERS)
+    time_limit_s: float = 300.0
+    requests: int = 50_000
+    tightness: float = 0.5
+    splittable: float = 1.0
+    queueing: bool = True
+    out: Path = Path("build/bench-planner")
+    quick: bool = False
+
+
+QUICK = Options(
+    queries=8,
+    devices=6,
+    seeds=1,
+    contentions=(0.5,),
+    sizes=(4,),
+    time_limit_s=3.0,
+    requests=4_000,
+    quick=True,
+)
+"""Everything once, in less than a minute: says that it works, and little about who is better."""
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options of a command line; exits with 2 where they are wrong."""
+    parser = _parser()
+    given = {k: v for k, v in vars(parser.parse_args(arguments)).items() if v is not None}
+    options = dataclasses.replace(QUICK if given.get("quick") else Options(), **given)
+    if "sizes" not in given and not options.quick:
+        sizes = tuple(options.queries * k // 4 for k in (1, 2, 8, 16))
+        options = dataclasses.replace(options, sizes=tuple(s for s in sizes if s > 0))
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="circinus bench planner",
+        description="Compare all planners on the same generated scenarios.",
+        argument_default=None,
+    )
+    add = parser.add_argument
+    add("--queries", type=_at_least(1), metavar="N", help="queries per scenario [60]")
+    add("--devices", type=_at_least(3), metavar="M", help="machines [one per ten queries, >= 8]")
+    add("--seeds", type=_at_least(1), metavar="K", help="scenarios per contention [3]")
+    add("--first-seed", type=_at_least(0), metavar="S", help="the first one's seed [0]")
+    add(
+        "--contentions",
+        type=_several(_fraction),
+        metavar="F,...",
+        help="parts of the demand that fit [0.35,0.45,0.6]",
+    )
+    add(
+        "--sizes",
+        type=_several(_at_least(1), empty=True),
+        metavar="N,...",
+        help="numbers of queries for time against size, one seed each "
+        "[1/4, 1/2, 2 and 4 times --queries]; '' for none",
+    )
+    add(
+        "--planners",
+        type=_several(_planner),
+        metavar="NAME,...",
+        help=f"of: {', '.join(PLANNERS)} [all]",
+    )
+    add(
+        "--time-limit",
+        dest="time_limit_s",
+        type=_positive,
+        metavar="S",
+        help="seconds for one planner on one scenario; beyond, it is not run again [300]",
+    )
+    add("--requests", type=_at_least(1), metavar="N", help="to simulate per scenario [50000]")
+    add("--tightness", type=float, metavar="F", help="of SLOs, see docs/generator.md [0.5]")
+    add("--splittable", type=float, metavar="F", help="part of the queries that may be split [1]")
+    add(
+        "--queueing",
+        action=argparse.BooleanOptionalAction,
+        help="whether estimates count waiting [yes]",
+    )
+    add("--out", type=Path, metavar="DIR", help="for tables, plots, manifest [build/bench-planner]")
+    add("--quick", action="store_const", const=True, help="small, in less than a minute")
+    return parser
+
+
+def _planner(text: str) -> str:
+    if text not in PLANNERS:
+        raise argparse.ArgumentTypeError(
+            f"unknown planner {text!r}; there are: {', '.join(PLANNERS)}"
+        )
+    return text
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number >= {least}, not {text!r}")
+        return value
+
+    return integer
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _fraction(text: str) -> float:
+    if not 0 < _number(text) <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text!r}")
+    return float(text)
+
+
+def _positive(text: str) -> float:
+    if not 0 < _number(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text!r}")
+    return float(text)
+
+
+def _several(one: Callable[[str], Any], *, empty: bool = False) -> Callable[[str], tuple[Any, ...]]:
+    def values(text: str) -> tuple[Any, ...]:
+        if not text and empty:
+            return ()
+        return tuple(dict.fromkeys(one(part.strip()) for part in text.split(",")))
+
+    return values
