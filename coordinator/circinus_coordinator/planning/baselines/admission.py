@@ -40,6 +40,9 @@ _PARTS = (1.0, 0.5, 0.2, 0.05)
 # Plans judged per query before it is taken not to fit, and halvings of a share that does not.
 _MOST_JUDGED = 24
 _HALVINGS = 3
+# Queries a machine is kept from because its tightest tenant has no slack left, one after the
+# other, before it is offered to nobody any more.
+_MOST_REFUSALS = 64
 # Neighbours asked whether a newcomer hurts them, those with least slack first. What slips
 # through is found by the final evaluation of all (`report.judged`).
 _NEIGHBOURS = 6
@@ -78,10 +81,16 @@ class Probe:
 
 
 class Admission:
-    """The loads of everything admitted, and the plans."""
+    """The loads of everything admitted, and the plans.
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
+    Args:
+        catalogue: Compiled queries.
+        headroom: Where requests wait, part of the latency SLO within which a plan is estimated
+            before it is judged: those admitted with no slack keep everybody else away.
+    """
+
+    def __init__(self, catalogue: Catalogue, headroom: float = 1.0) -> None:
+        self.catalogue, self._headroom = catalogue, headroom
         self.ledger = Ledger(catalogue.scenario)
         self.admitted: list[tuple[PlacedPlan, float]] = []
         self.evaluations = 0
@@ -97,9 +106,25 @@ class Admission:
         # Per device: (slack in ms when last asked, number), plans by number.
         self._slack: dict[str, list[tuple[float, int]]] = {}
         self._plans: list[PlacedPlan] = []
+        # Machines where a neighbour would be hurt, while one query is served, and how often.
+        self._shut_now: list[int] = []
+        self._refusals = np.zeros(len(self._devices), dtype=np.int64)
 
     def serve(self, course: Course) -> float:
         """Admit as much of the query as fits; the share admitted."""
+        share = self._serve(course)
+        for at in self._shut_now:
+            if self._refusals[at] < _MOST_REFUSALS:
+                self._refresh(at)
+        self._shut_now.clear()
+        return share
+
+    def _refresh(self, at: int) -> None:
+        self._free[at] = [
+            self.ledger.free((resource, self._devices[at])) for resource in self.catalogue.resources
+        ]
+
+    def _serve(self, course: Course) -> float:
         unit = 0.0 if splittable(self.catalogue, course.query) else 1.0 / course.query.count
         rest, plans, judged, tried = 1.0, 0, 0, 0.0
         most = course.query.count if unit else _MOST_PLANS
@@ -128,8 +153,11 @@ class Admission:
         for tries in range(_HALVINGS + 1):
             if share < least * (1 - 1e-6) or share <= 0:
                 return 0.0, tries
+            shut = len(self._shut_now)
             if self.accepts(placed, share):
                 return share, tries + 1
+            if len(self._shut_now) > shut:
+                return 0.0, tries + 1
             share = _rounded(share / 2, unit)
         return 0.0, _HALVINGS + 1
 
@@ -144,9 +172,19 @@ class Admission:
                 return False
             if meets(query, placed.estimate(ledger)) is not None:
                 return False
-            return not self._hurts(placed)
+            device = self._hurts(placed)
         finally:
             undo()
+        if device is not None:
+            self._shut(device)
+        return device is None
+
+    def _shut(self, device: str) -> None:
+        """Offer the machine no more to this query, and after many refusals to nobody."""
+        at = self._position[device]
+        self._refusals[at] += 1
+        self._shut_now.append(at)
+        self._free[at] = 0.0
 
     def probe(self, course: Course, index: int) -> Probe:
         """Try an entry on the freest machines of its slots."""
@@ -173,18 +211,17 @@ class Admission:
         self._plans.append(placed)
         for device in dict.fromkeys(step.device for step in placed.use.steps):
             bisect.insort(self._slack.setdefault(device, []), (self._slack_of(placed), number))
-            self._free[self._position[device]] = [
-                self.ledger.free((resource, device)) for resource in self.catalogue.resources
-            ]
+            self._refusals[self._position[device]] = 0
+            self._refresh(self._position[device])
 
     def _slack_of(self, placed: PlacedPlan) -> float:
         limit = placed.query.slo.latency_ms
         return math.inf if limit is None else limit - placed.latency_ms(self.ledger)
 
-    def _hurts(self, placed: PlacedPlan) -> bool:
-        """True if a neighbour with little slack would lose its SLO."""
+    def _hurts(self, placed: PlacedPlan) -> str | None:
+        """A device where a neighbour with little slack would lose its SLO."""
         if not self.ledger.scenario.queueing:
-            return False
+            return None
         for device in dict.fromkeys(step.device for step in placed.use.steps):
             known = self._slack.get(device, [])
             asked = known[:_NEIGHBOURS]
@@ -192,12 +229,12 @@ class Admission:
             for _, number in asked:
                 other = self._plans[number]
                 if meets(other.query, other.estimate(self.ledger)):
-                    return True
+                    return device
                 now.append((self._slack_of(other), number))
             del known[: len(asked)]
             for pair in now:
                 bisect.insort(known, pair)
-        return False
+        return None
 
     def _open(self, course: Course, wanted: float, least: float) -> IntArray:
         """Entries worth judging for a share `wanted`, in the menu's order.
@@ -212,7 +249,7 @@ class Admission:
         if course.ways is not None and query.slo.latency_ms is not None and fits.any():
             freest = [self._devices[m[np.argmax(self._free[m].sum(axis=1))]] for m in members]
             latency = course.ways.latency_ms(query, self.ledger, freest, wanted)
-            fits &= latency <= query.slo.latency_ms * (1 + TOLERANCE)
+            fits &= latency <= query.slo.latency_ms * self._headroom * (1 + TOLERANCE)
         return np.flatnonzero(fits).astype(np.int64)
 
     def _bindings(

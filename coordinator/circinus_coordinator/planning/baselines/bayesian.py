@@ -19,7 +19,7 @@ from circinus.decision import Decision
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.baselines.admission import Admission, Course, Probe
-from circinus_coordinator.planning.baselines.best import best_of, better
+from circinus_coordinator.planning.baselines.best import HEADROOMS, best_of, better
 from circinus_coordinator.planning.baselines.classes import Classes
 from circinus_coordinator.planning.baselines.menu import (
     Entries,
@@ -110,7 +110,8 @@ class Bayesian:
 
     def _first_come(self, catalogue: Catalogue, find: _Find) -> tuple[Standing, int]:
         """Each query searches with what those before it left."""
-        admission = Admission(catalogue)
+        # To try every headroom would take a search each.
+        admission = Admission(catalogue, HEADROOMS[1] if catalogue.scenario.queueing else 1.0)
         for query in catalogue.scenario.queries:
             admission.serve(find.course(query, admission))
         return judged(catalogue, admission.admitted), admission.evaluations

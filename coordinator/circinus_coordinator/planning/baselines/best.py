@@ -9,7 +9,11 @@ from circinus_coordinator.planning.baselines.orders import Footprint, Order, arr
 from circinus_coordinator.planning.baselines.report import Standing, judged
 from circinus_coordinator.planning.catalogue import Catalogue
 
-__all__ = ["best_of", "better", "footprints"]
+__all__ = ["HEADROOMS", "best_of", "better", "footprints"]
+
+# See `Admission`. On 1,000 queries and 100 devices cheapest-first served 0.27, 0.40 and 0.53 of
+# demand with 1, 0.85 and 0.7; with 100 queries and 50 devices most with 1.
+HEADROOMS = (1.0, 0.7, 0.5)
 
 
 def footprints(courses: Mapping[str, Course]) -> dict[str, Footprint]:
@@ -32,23 +36,34 @@ def best_of(
     Args:
         catalogue: Compiled queries.
         courses: By query.
-        orders: To try, the first one in any case.
+        orders: To try, the first one in any case and with every headroom, the others with the
+            headroom that served the first best.
         enough: True to try no more of them.
     """
     prints = footprints(courses)
     queries = [q for q in catalogue.scenario.queries if q.id in prints]
-    best: Standing | None = None
     evaluated = 0
-    for order in orders:
-        admission = Admission(catalogue)
+
+    def admitted(order: Order, headroom: float) -> Standing:
+        nonlocal evaluated
+        admission = Admission(catalogue, headroom)
         for query in arranged(queries, order, prints):
             admission.serve(courses[query.id])
         evaluated += admission.evaluations
-        stands = judged(catalogue, admission.admitted)
-        best = stands if best is None else better(best, stands)
+        return judged(catalogue, admission.admitted)
+
+    headrooms = HEADROOMS if catalogue.scenario.queueing else HEADROOMS[:1]
+    best, headroom = admitted(orders[0], headrooms[0]), headrooms[0]
+    for other in headrooms[1:]:
         if enough():
             break
-    assert best is not None
+        found = admitted(orders[0], other)
+        if better(best, found) is found:
+            best, headroom = found, other
+    for order in orders[1:]:
+        if enough():
+            break
+        best = better(best, admitted(order, headroom))
     return best, evaluated
 
 

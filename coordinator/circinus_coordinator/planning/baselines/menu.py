@@ -278,17 +278,24 @@ def order_of(entries: Entries, preference: Preference) -> IntArray:
 
 def _shortlist(entries: Entries, preference: Preference) -> Entries:
     """Of each placement the plans that are lighter than all preferred to them; the best in all."""
+    if not len(entries):
+        return entries
     entries = entries.take(order_of(entries, preference))
-    seen: dict[bytes, tuple[float, int]] = {}
-    first: list[int] = []
-    later: list[int] = []
-    for k, row in enumerate(entries.slots):
-        least, count = seen.get(row.tobytes(), (np.inf, 0))
-        if count < _MOST_PER_PLACEMENT and entries.load[k] < least:
-            (later if count else first).append(k)
-            seen[row.tobytes()] = (float(entries.load[k]), count + 1)
-    kept = sorted((first + later)[:_MOST_ENTRIES])
-    return entries.take(np.array(kept, dtype=np.int64))
+    group = np.unique(entries.slots, axis=0, return_inverse=True)[1].reshape(-1)
+    by_group = np.argsort(group, kind="stable")
+    weight = np.unique(entries.load, return_inverse=True)[1].reshape(-1)[by_group]
+    # The running minimum starts anew with each group: its numbers lie below all before it.
+    falling = weight - group[by_group] * (len(entries) + 1)
+    least = np.minimum.accumulate(falling)
+    lighter = np.concatenate([[True], falling[1:] < least[:-1]])
+    kept, of = by_group[lighter], group[by_group][lighter]
+    starts = np.searchsorted(of, of)
+    turn = np.arange(len(of)) - starts
+    # Every placement's first choice goes before any second one.
+    few = turn < _MOST_PER_PLACEMENT
+    kept, later = kept[few], turn[few] > 0
+    kept = kept[np.lexsort((kept, later))]
+    return entries.take(np.sort(kept[:_MOST_ENTRIES]).astype(np.int64))
 
 
 def nothing(operators: int) -> Entries:
