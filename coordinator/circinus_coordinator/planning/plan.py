@@ -9,7 +9,7 @@ from circinus.decision import Decision
 from circinus.errors import InvalidInput
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.baselines import BASELINES
-from circinus_coordinator.planning.greedy import NAME, greedy
+from circinus_coordinator.planning.decomposed import NAME, decomposed
 from circinus_coordinator.planning.stop import MaxIterations, Stop
 
 __all__ = ["PLANNERS", "Planner", "plan"]
@@ -36,7 +36,7 @@ class Planner(Protocol):
         ...
 
 
-PLANNERS: dict[str, Planner] = {NAME: greedy, **BASELINES}
+PLANNERS: dict[str, Planner] = {NAME: decomposed, **BASELINES}
 """Every planner by name."""
 
 

@@ -99,6 +99,8 @@ def prune(
     found: list[Pruning] = []
     chain = programme.is_chain and bool(np.isfinite(asks.latency_ms).any())
     for factors in ((0.0,), _HURRIES) if chain else ((0.0,),):
+        if not len(index):
+            return index, []
         part = asks.at(index)
         some = [dataclasses.replace(c, value=c.value[index]) for c in choices]
         there = moving.at(index)
@@ -109,8 +111,6 @@ def prune(
         chosen = [tried[b] for b in np.unique(best)]
         found = [p.at(keep) for p in [*found, *chosen]]
         index = index[keep]
-        if not len(index):
-            return index, []
     return index, found
 
 

@@ -107,7 +107,7 @@ def ascend(
         chosen = _first(value, least, starts, counts)[taken]
         if turn >= rounds:
             touched[chosen] = True
-        load = pool.use[chosen].T @ rate[taken]
+        load = pool.used(chosen).T @ rate[taken]
         step = _FINE_STEP if turn >= rounds else start * decay**turn
         excess = np.clip(load * inverse - 1.0, -1.0, 2.0)
         prices = np.maximum(prices * np.exp(step * excess), floor)

@@ -160,20 +160,21 @@ class Filling:
         return min(most, self._way(steps, devices))
 
     def _way(self, steps: Recipe, devices: Sequence[str]) -> float:
-        load: dict[object, float] = {}
+        load: dict[tuple[str, str] | str, float] = {}
         most = math.inf
         for a, b, megabits in steps.moves:
             one, two = devices[a], devices[b]
             if one == two:
                 continue
             pair = (one, two) if one < two else (two, one)
-            for key in (pair, one, two):
+            ends: tuple[tuple[str, str] | str, ...] = (pair, one, two)
+            for key in ends:
                 load[key] = load.get(key, 0.0) + megabits
         for key, megabits in load.items():
             if isinstance(key, tuple):
                 most = min(most, self._on_link(key) / megabits)
             elif key in self._uplink:
-                most = min(most, self._uplink[str(key)] / megabits)
+                most = min(most, self._uplink[key] / megabits)
         return most
 
     def _on_link(self, pair: tuple[str, str]) -> float:

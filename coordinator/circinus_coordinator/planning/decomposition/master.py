@@ -51,18 +51,18 @@ def mix(
     gain = rate * (units.weight[pool.unit] - usd * pool.usd)
     loaded = np.unique(pool.use.indices)
     scale = 1.0 / np.maximum(capacity[loaded], 1e-12)
-    use = sparse.diags_array(rate) @ pool.use[:, loaded] @ sparse.diags_array(scale)
+    use = sparse.diags(rate) @ pool.use[:, loaded] @ sparse.diags(scale)
     starts = pool.starts()
     counts = np.diff(np.append(starts, len(pool)))
     several = np.flatnonzero(counts > 1)
     row = np.repeat(np.arange(len(starts)), counts)
     pick = np.isin(row, several)
     number = np.cumsum(np.isin(np.arange(len(starts)), several)) - 1
-    choose = sparse.csr_array(
+    choose = sparse.csr_matrix(
         (np.ones(int(pick.sum())), (number[row[pick]], np.flatnonzero(pick))),
         shape=(len(several), len(pool)),
     )
-    matrix = sparse.csc_array(sparse.vstack([use.T, choose]))
+    matrix = sparse.csc_matrix(sparse.vstack([use.T, choose]))
     # Capacity of zero carries nothing; its scaled right-hand side has to be zero too.
     right = np.concatenate([(capacity[loaded] > 0).astype(float), np.ones(len(several))])
     solver = _solver(matrix, gain, right, basis)
@@ -75,7 +75,7 @@ def mix(
 
 
 def _solver(
-    matrix: sparse.csc_array, gain: FloatArray, right: FloatArray, basis: bool
+    matrix: sparse.csc_matrix, gain: FloatArray, right: FloatArray, basis: bool
 ) -> highspy.Highs:
     solver = highspy.Highs()
     solver.setOptionValue("output_flag", False)
@@ -91,8 +91,8 @@ def _solver(
     lp.row_lower_ = np.full(matrix.shape[0], -highspy.kHighsInf)
     lp.row_upper_ = right
     lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_ = matrix.indptr
-    lp.a_matrix_.index_ = matrix.indices
+    lp.a_matrix_.start_ = matrix.indptr.astype(np.int32)
+    lp.a_matrix_.index_ = matrix.indices.astype(np.int32)
     lp.a_matrix_.value_ = matrix.data
     solver.passModel(lp)
     solver.run()

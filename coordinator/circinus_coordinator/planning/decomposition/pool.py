@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +101,7 @@ class Pool:
 
     unit: IntArray
     template: IntArray
-    use: sparse.csr_array
+    use: sparse.csr_matrix
     usd: FloatArray
 
     @classmethod
@@ -110,7 +111,7 @@ class Pool:
         _, first = np.unique(key, return_index=True)
         unit, template = unit[first], template[first]
         rows = len(market.capacity)
-        parts: list[sparse.csr_array] = []
+        parts: list[sparse.csr_matrix] = []
         usd = np.zeros(len(unit))
         kinds = units.kind[unit]
         edges = np.flatnonzero(np.diff(kinds, prepend=-1, append=-1))
@@ -121,13 +122,13 @@ class Pool:
             usd[a:b] = known.templates.usd[plan]
             some = amount > 0
             count = np.concatenate([[0], np.cumsum(some.sum(axis=1))])
-            parts.append(sparse.csr_array((amount[some], of[some], count), shape=(b - a, rows)))
+            parts.append(sparse.csr_matrix((amount[some], of[some], count), shape=(b - a, rows)))
         use = (
             sparse.vstack(parts, format="csr")
             if parts
-            else sparse.csr_array((0, rows), dtype=float)
+            else sparse.csr_matrix((0, rows), dtype=float)
         )
-        return cls(unit=unit, template=template, use=sparse.csr_array(use), usd=usd)
+        return cls(unit=unit, template=template, use=sparse.csr_matrix(use), usd=usd)
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -138,7 +139,13 @@ class Pool:
 
     def take(self, keep: IntArray) -> Pool:
         """Some of the columns, in order."""
-        return Pool(self.unit[keep], self.template[keep], self.use[keep], self.usd[keep])
+        return Pool(self.unit[keep], self.template[keep], self.used(keep), self.usd[keep])
+
+    def used(self, columns: IntArray) -> sparse.csr_matrix:
+        """`use` of some of the columns."""
+        # The stubs do not know an index array of int64 for what it is.
+        use: Any = self.use
+        return sparse.csr_matrix(use[columns])
 
 
 def everything(
@@ -153,11 +160,12 @@ def everything(
     """
     if among is None:
         among = np.arange(len(units), dtype=np.int64)
-    unit, template = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    unit: list[IntArray] = [np.zeros(0, dtype=np.int64)]
+    template: list[IntArray] = [np.zeros(0, dtype=np.int64)]
     edges = np.flatnonzero(np.diff(units.kind[among], prepend=-1, append=-1))
     for a, b in itertools.pairwise(edges):
         kind = market.classes[int(units.kind[among[a]])]
         rows, plans = np.nonzero(kind.templates.meeting(kind.asks)[units.ask[among[a:b]]])
         unit.append(among[a + rows])
-        template.append(plans)
+        template.append(plans.astype(np.int64))
     return np.concatenate(unit), np.concatenate(template)

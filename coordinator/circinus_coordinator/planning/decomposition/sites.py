@@ -139,8 +139,10 @@ class Sites:
         while frontier:
             node, group = frontier.pop()
             for outer in self._outward(group, backward):
-                # A group of one is there already if it is a source.
-                if outer not in seen and self.link(node, outer) is not None:
+                # A group of nothing but sources is there already, one by one.
+                if outer in seen or set(sources).issuperset(self.members[outer]):
+                    continue
+                if self.link(node, outer) is not None:
                     seen[outer] = None
                     frontier.append((outer, outer))
         others = [node for node in seen if node not in first]

@@ -1,0 +1,50 @@
+"""The ``circinus`` planner: prices for everything, then plans for everybody.
+
+The relaxation (`decomposition`) says what resources are worth, which plans are good at these
+prices, and what nobody can exceed. Where nothing waits, its mixture of plans is placed on real
+machines. Where queries keep each other waiting, or few of them share few machines, plans are
+admitted one by one on the ledger (`greedy`), in rounds, the first of them at these prices.
+"""
+
+from __future__ import annotations
+
+from circinus.decision import Decision
+from circinus.scenario import Scenario
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.decide import Clock
+from circinus_coordinator.planning.decomposition.classes import market
+from circinus_coordinator.planning.decomposition.rounding import round_off
+from circinus_coordinator.planning.decomposition.solve import relax
+from circinus_coordinator.planning.decomposition.writing import write
+from circinus_coordinator.planning.greedy import NAME, greedy
+from circinus_coordinator.planning.stop import Stop
+
+__all__ = ["NAME", "at_large", "decomposed"]
+
+# Up to this many queries every plan is tried against all others, in rounds.
+_FEW = 200
+
+
+def decomposed(
+    scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None, clock: Clock
+) -> Decision:
+    """Plan; see the module."""
+    if scenario.queueing or len(scenario.queries) <= _FEW:
+        return greedy(scenario, effort=effort, seed=seed, previous=previous, clock=clock)
+    return at_large(scenario, seed=seed, clock=clock)
+
+
+def at_large(scenario: Scenario, *, seed: int, clock: Clock) -> Decision:
+    """Plan a scenario in which nothing waits, of any size, by the relaxation alone."""
+    started = clock()
+    found = market(Catalogue(scenario))
+    compiled = clock()
+    solution = relax(found, clock=clock)
+    relaxed = clock()
+    placed = round_off(found, solution, seed=seed)
+    seconds = {
+        "compile": compiled - started,
+        **solution.seconds,
+        "round": clock() - relaxed,
+    }
+    return write(found, solution, placed, planner=NAME, seed=seed, seconds=seconds)
