@@ -28,7 +28,7 @@ def _twice(make: Callable[..., Any], name: str, **parameters: Any) -> dict[str, 
 
 
 BASELINES: dict[str, Any] = {
-    **_twice(Heuristic, "best-accuracy", preference=Preference.MOST_ACCURATE, beam=None),
+    **_twice(Heuristic, "best-accuracy", preference=Preference.MOST_ACCURATE, beam=256),
     **_twice(Heuristic, "cheapest-first"),
     **_twice(Heuristic, "all-device", tier="device"),
     **_twice(Heuristic, "all-edge", tier="edge"),

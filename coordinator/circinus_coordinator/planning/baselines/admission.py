@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from circinus.decision import Plan
 from circinus.query import Query
+from circinus_coordinator.planning.baselines.entries import Entries
 from circinus_coordinator.planning.baselines.loaded import Ways
-from circinus_coordinator.planning.baselines.menu import Entries
 from circinus_coordinator.planning.baselines.tables import Table
 from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.catalogue import Catalogue
@@ -135,8 +135,10 @@ class Admission:
             tried = wanted
             for index in self._open(course, wanted, unit or _LEAST_SHARE).tolist():
                 for devices, cap in self._bindings(course, index, min(rest, wanted)):
-                    placed = self._place(course, index, devices)
                     share = _rounded(min(rest, wanted, cap), unit)
+                    if share < (unit or min(rest, _LEAST_SHARE)) * (1 - 1e-6):
+                        continue
+                    placed = self._place(course, index, devices)
                     share, tries = self._largest(placed, share, unit)
                     judged += tries
                     if share > 0:

@@ -21,13 +21,13 @@ from circinus.scenario import Scenario
 from circinus_coordinator.planning.baselines.admission import Admission, Course, Probe
 from circinus_coordinator.planning.baselines.best import HEADROOMS, best_of, better
 from circinus_coordinator.planning.baselines.classes import Classes
-from circinus_coordinator.planning.baselines.menu import (
+from circinus_coordinator.planning.baselines.entries import (
     Entries,
     concatenate,
     evaluate_all,
     nothing,
-    placements,
 )
+from circinus_coordinator.planning.baselines.menu import placements
 from circinus_coordinator.planning.baselines.orders import FIRST_COME, Order
 from circinus_coordinator.planning.baselines.report import Standing, judged, report
 from circinus_coordinator.planning.baselines.surrogate import Surrogate

@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable
 
 from circinus.query import Query
 from circinus_coordinator.planning.baselines.admission import Course
+from circinus_coordinator.planning.baselines.entries import Entries
 from circinus_coordinator.planning.baselines.loaded import Ways
-from circinus_coordinator.planning.baselines.menu import Entries
 from circinus_coordinator.planning.baselines.tables import Table
 from circinus_coordinator.planning.baselines.views import View, Views
 from circinus_coordinator.planning.catalogue import Catalogue

@@ -12,7 +12,8 @@ from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.baselines.best import best_of
 from circinus_coordinator.planning.baselines.classes import Classes
-from circinus_coordinator.planning.baselines.menu import Entries, Preference, menu
+from circinus_coordinator.planning.baselines.entries import Entries
+from circinus_coordinator.planning.baselines.menu import Preference, menu
 from circinus_coordinator.planning.baselines.orders import FIRST_COME, Order
 from circinus_coordinator.planning.baselines.report import report
 from circinus_coordinator.planning.baselines.tables import Table

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from circinus.pipeline import Config, Deliver
 from circinus.query import Query
-from circinus_coordinator.planning.baselines.menu import Entries
+from circinus_coordinator.planning.baselines.entries import Entries
 from circinus_coordinator.planning.baselines.tables import Table
 from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.latency import (

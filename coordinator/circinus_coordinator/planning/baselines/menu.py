@@ -8,29 +8,25 @@ a plan takes, and whether it still fits, is settled when the query's turn comes 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from circinus.decision import Plan, Step
 from circinus.pipeline import Deliver
 from circinus.query import Query
-from circinus_coordinator.planning.baselines.tables import CHEAP, FAST, Table, Vectors
+from circinus_coordinator.planning.baselines.entries import (
+    Entries,
+    concatenate,
+    evaluate_all,
+    kinds,
+    nothing,
+)
+from circinus_coordinator.planning.baselines.tables import CHEAP, FAST, Table
 from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.labels import TOLERANCE
-from circinus_coordinator.planning.latency import percentile_factor
 
-__all__ = [
-    "Entries",
-    "Preference",
-    "concatenate",
-    "evaluate_all",
-    "menu",
-    "nothing",
-    "placements",
-]
+__all__ = ["Preference", "menu", "placements"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -51,69 +47,6 @@ class Preference(enum.Enum):
     MOST_ACCURATE = "most accurate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entries:
-    """Plans over slots; arrays `(plans,)` unless said otherwise.
-
-    Attributes:
-        slots: `(plans, operators)` slot of each operator, in the pipeline's order.
-        configs: `(plans, operators)` config ids.
-        pick: Which rows, `CHEAP` or `FAST`.
-        latency_ms: At the SLO's percentile, unloaded; inf where the plan is not possible.
-        usd: Per request.
-        accuracy: NaN where unknown.
-        load: Machine time per request, as a part of a machine, summed over operators.
-    """
-
-    slots: IntArray
-    configs: IntArray
-    pick: IntArray
-    latency_ms: FloatArray
-    usd: FloatArray
-    accuracy: FloatArray
-    load: FloatArray
-
-    def __len__(self) -> int:
-        return len(self.usd)
-
-    def take(self, index: IntArray) -> Entries:
-        """Some of them."""
-        return Entries(**{name: getattr(self, name)[index] for name in self.__slots__})
-
-    def needs(self, table: Table, view: View) -> FloatArray:
-        """`(plans, slots, resources)` seconds per request."""
-        resources = len(table.catalogue.resources)
-        found = np.zeros((len(self), len(view.kind), resources))
-        kind = _kinds(table, view)
-        rows = np.arange(len(self))
-        for which in (CHEAP, FAST):
-            for k, pick in enumerate(table.picks[which]):
-                at = rows[self.pick == which]
-                slot, config = self.slots[at, k], self.configs[at, k]
-                np.add.at(found, (at, slot), pick.compute[kind[slot], config])
-        return found
-
-    def plan(self, index: int, table: Table, view: View, devices: Sequence[str]) -> Plan:
-        """The plan on these devices, one for each slot."""
-        kind, pick = _kinds(table, view), table.picks[int(self.pick[index])]
-        steps = {}
-        for k, name in enumerate(table.order):
-            slot = int(self.slots[index, k])
-            row = pick[k].rows[int(kind[slot]), int(self.configs[index, k])]
-            steps[name] = Step(device=devices[slot], config=row.config, batch=row.batch)
-        return steps
-
-
-def concatenate(parts: Sequence[Entries]) -> Entries:
-    """All parts, one after the other."""
-    return Entries(
-        **{
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in Entries.__slots__
-        }
-    )
-
-
 def placements(table: Table, view: View, tier: int | None = None) -> IntArray:
     """Permitted placements, `(placements, operators)` slots.
 
@@ -122,7 +55,7 @@ def placements(table: Table, view: View, tier: int | None = None) -> IntArray:
         view: The fleet as the sources see it.
         tier: Index of the tier that operators have to be on where they may.
     """
-    pipeline, kind = table.pipeline, _kinds(table, view)
+    pipeline, kind = table.pipeline, kinds(table, view)
     position = {name: k for k, name in enumerate(table.order)}
     linked = np.isfinite(view.base_ms)
     if not pipeline.backward:
@@ -157,60 +90,6 @@ def placements(table: Table, view: View, tier: int | None = None) -> IntArray:
     return found
 
 
-def evaluate_all(
-    table: Table, view: View, query: Query, where: IntArray, vectors: Vectors, which: int
-) -> Entries:
-    """Every placement with every vector, by the unloaded estimate of `placed`."""
-    ids, kind = vectors.ids, _kinds(table, view)
-    position = {name: k for k, name in enumerate(table.order)}
-    pipeline = table.pipeline
-    shape = (len(where), len(ids))
-    zero: FloatArray = np.zeros(shape)
-    usd, load = zero, zero
-    done: list[tuple[FloatArray, FloatArray]] = []
-    sizes: list[FloatArray] = []
-
-    def hop(start: IntArray, end: IntArray, size: FloatArray) -> FloatArray:
-        nonlocal usd
-        usd = usd + size * view.usd_per_byte[start, end][:, None]
-        with np.errstate(invalid="ignore"):
-            moving = np.where(size > 0, size * view.ms_per_byte[start, end][:, None], 0.0)
-        return np.asarray(view.base_ms[start, end][:, None] + moving)
-
-    for k, name in enumerate(table.order):
-        pick, spec, here = table.picks[which][k], pipeline.operators[name], where[:, k]
-        at = (kind[here][:, None], ids[None, :, k])
-        if spec.needs:
-            mean, variance = zero, zero
-            for need in (position[n] for n in spec.needs):
-                mean = np.maximum(mean, done[need][0] + hop(where[:, need], here, sizes[need]))
-                variance = np.maximum(variance, done[need][1])
-        else:
-            home = np.full(len(where), view.sources[pipeline.sources.index(name)])
-            mean = hop(home, here, np.full(shape, float(pipeline.input_bytes[name])))
-            variance = zero
-        usd, load = usd + pick.usd[at], load + pick.load[at]
-        done.append((mean + pick.mean[at], variance + pick.variance[at]))
-        sizes.append(pick.size[at])
-    mean, variance = zero, zero
-    for k in (position[name] for name in pipeline.sinks):
-        way = zero
-        if pipeline.deliver is Deliver.SOURCE:
-            way = hop(where[:, k], np.full(len(where), view.sources[0]), sizes[k])
-        mean, variance = np.maximum(mean, done[k][0] + way), np.maximum(variance, done[k][1])
-    latency = mean + percentile_factor(query.slo.percentile) * np.sqrt(variance)
-    p, v = (index.reshape(-1) for index in np.indices(shape))
-    return Entries(
-        slots=where[p],
-        configs=ids[v],
-        pick=np.full(len(p), which, dtype=np.int64),
-        latency_ms=latency.reshape(-1),
-        usd=usd.reshape(-1),
-        accuracy=vectors.accuracy[v],
-        load=load.reshape(-1),
-    )
-
-
 def menu(
     table: Table,
     view: View,
@@ -235,15 +114,16 @@ def menu(
     accuracy = np.nan_to_num(vectors.accuracy, nan=-1.0)
     key = vectors.usd if preference is Preference.CHEAPEST else -accuracy
     vectors = vectors.take(np.lexsort((vectors.usd, key)).astype(np.int64))
-    parts, evaluated, fitting = [], 0, 0
+    parts, evaluated, fitted = [], 0, set[int]()
     for part in _parts(len(vectors.ids), len(where), _CHUNK if beam is None else _FEW):
         some = vectors.take(part)
         for which in (CHEAP,) if table.same else (CHEAP, FAST):
             every = evaluate_all(table, view, query, where, some, which)
+            within = _within(every, query)
             evaluated += len(every)
-            parts.append(_within(every, query))
-        fitting += len({row.tobytes() for row in parts[-1].configs})
-        if beam is not None and fitting >= beam:
+            fitted.update((within % len(part) + part[0]).tolist())
+            parts.append(every.take(within))
+        if beam is not None and len(fitted) >= beam:
             break
     if not parts:
         return nothing(len(table.order)), 0
@@ -258,14 +138,14 @@ def _parts(vectors: int, where: int, most: int) -> Iterator[IntArray]:
         yield np.arange(start, min(vectors, start + step), dtype=np.int64)
 
 
-def _within(entries: Entries, query: Query) -> Entries:
+def _within(entries: Entries, query: Query) -> IntArray:
     """Those that keep the query's SLOs on an idle fleet; the floor is in the vectors."""
     slo = query.slo
     most = np.inf if slo.latency_ms is None else slo.latency_ms * (1 + TOLERANCE)
     ok = np.isfinite(entries.latency_ms) & (entries.latency_ms <= most)
     if slo.cost_usd_per_1000 is not None:
         ok &= entries.usd * 1000 <= slo.cost_usd_per_1000 * (1 + TOLERANCE)
-    return entries.take(np.flatnonzero(ok).astype(np.int64))
+    return np.flatnonzero(ok).astype(np.int64)
 
 
 def order_of(entries: Entries, preference: Preference) -> IntArray:
@@ -281,7 +161,10 @@ def _shortlist(entries: Entries, preference: Preference) -> Entries:
     if not len(entries):
         return entries
     entries = entries.take(order_of(entries, preference))
-    group = np.unique(entries.slots, axis=0, return_inverse=True)[1].reshape(-1)
+    # Slots are few and operators too: their numbers fit into one.
+    base = int(entries.slots.max()) + 1
+    code = entries.slots @ (base ** np.arange(entries.slots.shape[1], dtype=np.int64))
+    group = np.unique(code, return_inverse=True)[1].reshape(-1)
     by_group = np.argsort(group, kind="stable")
     weight = np.unique(entries.load, return_inverse=True)[1].reshape(-1)[by_group]
     # The running minimum starts anew with each group: its numbers lie below all before it.
@@ -296,24 +179,3 @@ def _shortlist(entries: Entries, preference: Preference) -> Entries:
     kept, later = kept[few], turn[few] > 0
     kept = kept[np.lexsort((kept, later))]
     return entries.take(np.sort(kept[:_MOST_ENTRIES]).astype(np.int64))
-
-
-def nothing(operators: int) -> Entries:
-    """No plans of a pipeline of so many operators."""
-    none: FloatArray = np.zeros(0)
-    ids: IntArray = np.zeros((0, operators), dtype=np.int64)
-    return Entries(
-        slots=ids,
-        configs=ids,
-        pick=np.zeros(0, dtype=np.int64),
-        latency_ms=none,
-        usd=none,
-        accuracy=none,
-        load=none,
-    )
-
-
-def _kinds(table: Table, view: View) -> IntArray:
-    """`(slots,)` position of each slot's class in the table."""
-    position = {kind: k for k, kind in enumerate(table.kinds)}
-    return np.array([position[kind] for kind in view.kind], dtype=np.int64)
