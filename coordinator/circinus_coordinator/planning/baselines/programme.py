@@ -102,17 +102,24 @@ class _Model:
         values = np.array([v for terms, _, _ in rows for _, v in terms], dtype=np.float64)
         where = np.array(at, dtype=np.int64).reshape(-1, 2).T
         matrix = coo_array((values, (where[0], where[1])), shape=(len(rows), len(self.upper)))
-        return milp(
-            objective,
-            integrality=np.array(self.integral),
-            bounds=Bounds(0.0, np.array(self.upper)),
-            constraints=LinearConstraint(
-                matrix.tocsr(),
-                np.array([low for _, low, _ in rows]),
-                np.array([high for _, _, high in rows]),
-            ),
-            options={"mip_rel_gap": 0.0},
+        limits = LinearConstraint(
+            matrix.tocsr(),
+            np.array([low for _, low, _ in rows]),
+            np.array([high for _, _, high in rows]),
         )
+        for presolve in (True, False):
+            found = milp(
+                objective,
+                integrality=np.array(self.integral),
+                bounds=Bounds(0.0, np.array(self.upper)),
+                constraints=limits,
+                options={"mip_rel_gap": 0.0, "presolve": presolve},
+            )
+            # Presolve now and then calls a badly scaled programme infeasible that has 0 for a
+            # solution; without it HiGHS solves it.
+            if found.x is not None:
+                break
+        return found
 
     def shares(self, x: FloatArray) -> list[float]:
         """Shares within every limit: what the solver's tolerance exceeds is cut off."""
