@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,13 @@ from hypothesis import strategies as st
 from circinus.decision import decode_decision, encode_decision
 from circinus_coordinator.planning import MaxIterations, plan
 from circinus_coordinator.planning.baselines import BASELINES
+from circinus_coordinator.planning.baselines.admission import Admission
 from circinus_coordinator.planning.baselines.bayesian import Bayesian
+from circinus_coordinator.planning.baselines.classes import Classes
+from circinus_coordinator.planning.baselines.menu import Preference, menu
 from circinus_coordinator.planning.baselines.orders import BEST
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.placed import place, streams
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checker
@@ -76,3 +83,34 @@ def test_with_queueing_nobody_passes_the_exact_bound(seed: int, queries: int) ->
     assert bound is not None
     for name in ("circinus", "cheapest-first@best", "best-accuracy@best"):
         assert plan(scenario, planner=name, effort=MaxIterations(2)).goodput_rps <= bound
+
+
+def test_estimates_at_present_loads_are_nearly_always_the_judges() -> None:
+    """Apart from what different profiles of one shared instance do to it, they are the same."""
+    errors = [error for seed in range(300) for error in _errors(seed)]
+    assert len(errors) > 200
+    assert sum(error < 0.01 for error in errors) > 0.95 * len(errors)
+
+
+def _errors(seed: int) -> Iterator[float]:
+    """Relative errors for plans no two steps of which share a machine."""
+    scenario = random_scenario(random.Random(seed), queries=4, queueing=True)
+    catalogue = Catalogue(scenario)
+    classes = Classes(catalogue, functools.partial(menu, preference=Preference.CHEAPEST, beam=None))
+    admission = Admission(catalogue)
+    for query in scenario.queries[:-1]:
+        admission.serve(classes.course(query))
+    query, ledger = scenario.queries[-1], admission.ledger
+    course = classes.course(query)
+    if course.ways is None:
+        return
+    machines = [scenario.devices[members[0]].id for members in course.view.members]
+    found = course.ways.latency_ms(query, ledger, machines, 1.0)
+    for k, slots in enumerate(course.entries.slots.tolist()):
+        if len(set(slots)) == len(slots):
+            plan = course.entries.plan(k, course.table, course.view, machines)
+            placed = place(catalogue, query, plan)
+            undo = ledger.add(placed.use, query.rate_rps * query.count, streams(query, 1.0))
+            wanted = placed.latency_ms(ledger)
+            undo()
+            yield 0.0 if found[k] == wanted else abs(found[k] / wanted - 1)
