@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import sys
 import time
@@ -27,7 +27,7 @@ def compare(options: Options, arguments: Sequence[str]) -> int:
         print(f"--out: {error.strerror}: {options.out}", file=sys.stderr)
         return 2
     began, load = time.perf_counter(), os.getloadavg()[0]
-    started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    started = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
     todo = cases(options)
     bench = Bench(options, _progress)
     bench.warm_up()

@@ -1,4 +1,4 @@
-"""From results to the figures that are compared: ratios, costs on the same queries, targets.
+"""From results to the figures that are compared: ratios, costs on the same queries.
 
 Every ratio is taken within one scenario; over scenarios the median counts, with the lowest and
 the highest beside it.
@@ -8,27 +8,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks._planner.cases import Case, Series
+from benchmarks._planner.cases import Case
 from benchmarks._planner.judging import Served, Worth
-from benchmarks._planner.options import BAND, OURS
+from benchmarks._planner.options import OURS
 from benchmarks._planner.running import Result
 
-__all__ = [
-    "TARGETS",
-    "Pair",
-    "Spread",
-    "Target",
-    "bounds",
-    "gaps",
-    "in_band",
-    "pairs",
-    "problems",
-    "ratio",
-    "spread",
-]
+__all__ = ["Pair", "Spread", "bounds", "gaps", "own_usd", "pairs", "problems", "ratio", "spread"]
 
 _ROUNDING = 1e-6
 
@@ -51,6 +39,13 @@ def spread(values: Iterable[float]) -> Spread | None:
     # Of an even number the lower middle one: the mean of a number and infinity would say nothing.
     median = statistics.median_low(found)
     return Spread(median=median, low=found[0], high=found[-1], count=len(found))
+
+
+def ratio(a: float, b: float) -> float:
+    """A / b; infinite where only b is 0, not a number where both are."""
+    if b == 0:
+        return math.nan if a == 0 or math.isnan(a) else math.inf
+    return a / b
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +92,10 @@ def _key(case: Case) -> tuple[object, ...]:
 
 
 def _pair(ours: Result, theirs: Result) -> Pair:
-    assert ours.worth is not None and theirs.worth is not None
-    assert ours.cold is not None and theirs.cold is not None
+    assert ours.worth is not None
+    assert theirs.worth is not None
+    assert ours.cold is not None
+    assert theirs.cold is not None
     a, b = ours.worth.evaluated.whole, theirs.worth.evaluated.whole
     both = [name for name in a if name in b]
     usd_ours, usd_theirs = _usd(a, both), _usd(b, both)
@@ -118,15 +115,15 @@ def _pair(ours: Result, theirs: Result) -> Pair:
     )
 
 
-def ratio(a: float, b: float) -> float:
-    """A / b; infinite where only b is 0, not a number where both are."""
-    if b == 0:
-        return math.nan if a == 0 or math.isnan(a) else math.inf
-    return a / b
+def own_usd(result: Result) -> float:
+    """US dollars per 1,000 good requests of all that the planner serves."""
+    assert result.worth is not None
+    judged = result.worth.evaluated
+    per_hour = judged.good_rps * 3600
+    return 1000 * judged.usd_hour / per_hour if per_hour > 0 else math.nan
 
 
-def _usd(whole: dict[str, Served] | object, names: Sequence[str]) -> float:
-    assert isinstance(whole, dict)
+def _usd(whole: Mapping[str, Served], names: Sequence[str]) -> float:
     requests = math.fsum(whole[name].rate_rps for name in names)
     usd = math.fsum(whole[name].rate_rps * whole[name].usd for name in names)
     return 1000 * usd / requests if requests > 0 else math.nan
@@ -169,10 +166,10 @@ def problems(results: Sequence[Result]) -> list[str]:
             continue
         judged, case = r.worth.evaluated, r.case
         where = f"{r.planner}, {case.queries} queries, {case.contention:g}, seed {case.seed}"
-        if judged.broken or judged.overloaded:
+        if judged.broken or judged.overloaded or judged.overserved:
             found.append(
                 f"{where}: {judged.broken} plans break an SLO, {judged.overloaded} resources "
-                "are overloaded"
+                f"are overloaded, {judged.overserved} queries served more than whole"
             )
         if r.decision.goodput_rps > judged.goodput_rps * (1 + _ROUNDING):
             found.append(
@@ -183,100 +180,3 @@ def problems(results: Sequence[Result]) -> list[str]:
         if bound is not None and r.goodput > bound * (1 + _ROUNDING):
             found.append(f"{where}: goodput {r.goodput:.6f} above a certified bound {bound:.6f}")
     return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What has to be reached against one planner.
-
-    Attributes:
-        what: In words.
-        planner: The other one.
-        value: Of a pair; not a number where it does not count.
-        limit: To reach.
-        worst: The worst scenario counts and not the median.
-        note: Under which conditions a pair counts.
-    """
-
-    what: str
-    planner: str
-    value: Callable[[Pair], float]
-    limit: float
-    worst: bool = False
-    note: str = ""
-
-    def reached(self, found: Sequence[Pair]) -> Spread | None:
-        """Over the scenarios of the comparison that are contended as the targets say."""
-        return spread(
-            self.value(pair)
-            for pair in found
-            if pair.planner == self.planner and in_band(pair.case)
-        )
-
-    def hit(self, reached: Spread) -> bool:
-        """Whether that is enough."""
-        return (reached.low if self.worst else reached.median) >= self.limit
-
-
-def in_band(case: Case) -> bool:
-    """A scenario of the comparison with the contention that the targets are set for."""
-    return case.series is Series.COMPARE and BAND[0] <= case.contention <= BAND[1]
-
-
-def _goodput(planner: str, limit: float) -> Target:
-    return Target(
-        what="simulated goodput, ours / theirs",
-        planner=planner,
-        value=lambda pair: pair.simulated,
-        limit=limit,
-    )
-
-
-def _dearer(planner: str) -> Target:
-    return Target(
-        what="cost on the same queries, theirs / ours",
-        planner=planner,
-        value=lambda pair: pair.usd,
-        limit=1 / 1.02,
-        worst=True,
-        note="never above by more than 2 %: the worst scenario",
-    )
-
-
-def _cheaper(planner: str, limit: float) -> Target:
-    return Target(
-        what="cost on the same queries, theirs / ours",
-        planner=planner,
-        value=lambda pair: pair.usd,
-        limit=limit,
-    )
-
-
-def _faster(planner: str, sharing: str) -> Target:
-    return Target(
-        what="planning time from nothing, theirs / ours",
-        planner=planner,
-        value=lambda pair: pair.wall if pair.no_worse else math.nan,
-        limit=10.5,
-        note=f"where ours has no less simulated goodput; the other one {sharing}",
-    )
-
-
-_APART, _SHARED = "plans every query by itself", "plans every class of queries once"
-TARGETS = (
-    _goodput("best-accuracy", 5.1),
-    _goodput("bayesian-50", 5.1),
-    _goodput("bayesian-200", 3.5),
-    _goodput("cheapest-first", 2.5),
-    _goodput("cheapest-first@best", 1.4),
-    _goodput("bayesian-200@best", 1.8),
-    _dearer("cheapest-first"),
-    _dearer("cheapest-first@best"),
-    _cheaper("all-cloud", 4.5),
-    _cheaper("all-cloud@best", 4.5),
-    _faster("bayesian-50", _APART),
-    _faster("bayesian-50-shared", _SHARED),
-    _faster("bayesian-200", _APART),
-    _faster("bayesian-200-shared", _SHARED),
-)
-"""What is to be reached where 35 to 60 % of the demand fits."""

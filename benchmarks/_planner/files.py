@@ -74,7 +74,7 @@ def _row(result: Result) -> dict[str, Any]:
     row["attainment"] = simulated.attainment if simulated else None
     row["simulated_requests"] = simulated.requests if simulated else None
     row["simulated_s"] = simulated.seconds if simulated else None
-    for name in ("goodput_rps", "good_rps", "usd_hour", "broken", "overloaded"):
+    for name in ("goodput_rps", "good_rps", "usd_hour", "broken", "overloaded", "overserved"):
         row[name] = getattr(evaluated, name) if evaluated else None
     row["whole_queries"] = len(evaluated.whole) if evaluated else None
     row["claimed_rps"] = decision.goodput_rps if decision else None

@@ -16,8 +16,8 @@ from circinus_coordinator.simulation import Report, simulate
 __all__ = ["Evaluated", "Served", "Simulated", "Worth", "judge", "play"]
 
 _WHOLE = 1 - 1e-6
-# The slowest steps of the generator take 20 s; a window has to be longer than a request is.
-_LEAST_WINDOW_S = 60.0
+# Queues have to have the time to grow.
+_LEAST_WINDOW_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,12 @@ class Evaluated:
 
     Attributes:
         goodput_rps: Weighted rate of the assignments that keep their SLOs on resources that
-            are not overloaded.
+            are not overloaded; of no query more than all its traffic.
         good_rps: The same without weights.
         usd_hour: Deployment.
         broken: Assignments that break an SLO.
         overloaded: Resources above capacity.
+        overserved: Queries with shares of more than all their traffic.
         whole: By query, those all of whose traffic is good.
     """
 
@@ -47,6 +48,7 @@ class Evaluated:
     usd_hour: float
     broken: int
     overloaded: int
+    overserved: int
     whole: Mapping[str, Served]
 
 
@@ -81,23 +83,26 @@ def judge(catalogue: Catalogue, decision: Decision) -> Evaluated:
     assigned = [(place(catalogue, queries[a.query], a.plan), a.share) for a in decision.assignments]
     found = evaluate(catalogue, assigned)
     full = {resource for resource, _ in found.overloads}
-    goodput, good = [], []
     shares: dict[str, float] = {}
+    given: dict[str, float] = {}
     usd: dict[str, float] = {}
     for (placed, share), fault in zip(assigned, found.broken, strict=True):
+        name = placed.query.id
+        given[name] = given.get(name, 0.0) + share
         if fault is not None or full & placed.touches:
             continue
-        query = placed.query
-        goodput.append(query.demand_rps * share)
-        good.append(query.rate_rps * query.count * share)
-        shares[query.id] = shares.get(query.id, 0.0) + share
-        usd[query.id] = usd.get(query.id, 0.0) + share * placed.usd
+        shares[name] = shares.get(name, 0.0) + share
+        usd[name] = usd.get(name, 0.0) + share * placed.usd
+    served = {name: min(1.0, share) for name, share in shares.items()}
     return Evaluated(
-        goodput_rps=math.fsum(goodput),
-        good_rps=math.fsum(good),
+        goodput_rps=math.fsum(queries[name].demand_rps * s for name, s in served.items()),
+        good_rps=math.fsum(
+            queries[name].rate_rps * queries[name].count * s for name, s in served.items()
+        ),
         usd_hour=found.deployment.total,
         broken=sum(fault is not None for fault in found.broken),
         overloaded=len(found.overloads),
+        overserved=sum(share > 2 - _WHOLE for share in given.values()),
         whole={
             name: Served(
                 rate_rps=queries[name].rate_rps * queries[name].count, usd=usd[name] / share
@@ -109,7 +114,7 @@ def judge(catalogue: Catalogue, decision: Decision) -> Evaluated:
 
 
 def play(scenario: Scenario, decision: Decision, *, requests: int, seed: int) -> Simulated:
-    """Simulate about so many requests over all queries, served or not, in a minute at least."""
+    """Simulate about so many requests over all queries, served or not, for 30 s at least."""
     rate = math.fsum(query.rate_rps * query.count for query in scenario.queries)
     seconds = max(requests / rate, _LEAST_WINDOW_S) if rate > 0 else _LEAST_WINDOW_S
     report = simulate(scenario, decision, seconds=seconds, seed=seed)

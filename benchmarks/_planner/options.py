@@ -11,7 +11,7 @@ from typing import Any
 
 from circinus_coordinator.planning import PLANNERS
 
-__all__ = ["OURS", "Options", "parse"]
+__all__ = ["BAND", "OURS", "QUICK", "Options", "parse"]
 
 OURS = "circinus"
 BAND = (0.35, 0.6)
@@ -29,7 +29,7 @@ class Options:
         contentions: The parts of the demand that fit, by the generator's estimate.
         sizes: Further numbers of queries, for planning time against size.
         planners: Names, ours first.
-        time_limit_s: Wall seconds for one planner on one scenario.
+        time_limit_s: Seconds of CPU for one planner on one scenario.
         requests: To simulate, about, over all queries of a scenario.
     """
 
@@ -50,12 +50,12 @@ class Options:
 
 
 QUICK = Options(
-    queries=8,
+    queries=6,
     devices=6,
     seeds=1,
     contentions=(0.5,),
-    sizes=(4,),
-    time_limit_s=3.0,
+    sizes=(3,),
+    time_limit_s=2.0,
     requests=4_000,
     quick=True,
 )
@@ -70,7 +70,9 @@ def parse(arguments: Sequence[str]) -> Options:
     if "sizes" not in given and not options.quick:
         sizes = tuple(options.queries * k // 4 for k in (1, 2, 8, 16))
         options = dataclasses.replace(options, sizes=tuple(s for s in sizes if s > 0))
-    return options
+    # Everything is compared with ours.
+    others = tuple(name for name in options.planners if name != OURS)
+    return dataclasses.replace(options, planners=(OURS, *others))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,11 +110,11 @@ def _parser() -> argparse.ArgumentParser:
         dest="time_limit_s",
         type=_positive,
         metavar="S",
-        help="seconds for one planner on one scenario; beyond, it is not run again [300]",
+        help="seconds of CPU for one planner on one scenario; beyond, it is not run again [300]",
     )
     add("--requests", type=_at_least(1), metavar="N", help="to simulate per scenario [50000]")
-    add("--tightness", type=float, metavar="F", help="of SLOs, see docs/generator.md [0.5]")
-    add("--splittable", type=float, metavar="F", help="part of the queries that may be split [1]")
+    add("--tightness", type=_part, metavar="F", help="of SLOs, see docs/generator.md [0.5]")
+    add("--splittable", type=_part, metavar="F", help="part of the queries that may be split [1]")
     add(
         "--queueing",
         action=argparse.BooleanOptionalAction,
@@ -154,6 +156,12 @@ def _number(text: str) -> float:
 def _fraction(text: str) -> float:
     if not 0 < _number(text) <= 1:
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text!r}")
+    return float(text)
+
+
+def _part(text: str) -> float:
+    if not 0 <= _number(text) <= 1:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, not {text!r}")
     return float(text)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks._planner.cases import Series, middle
-from benchmarks._planner.figures import pairs, spread
+from benchmarks._planner.figures import own_usd, pairs, ratio, spread
 from benchmarks._planner.options import OURS, Options
 from benchmarks._planner.running import Result
-from benchmarks._planner.tables import order_of, own_usd, shares_classes
+from benchmarks._planner.tables import order_of, shares_classes
 from circinus.errors import InvalidInput
 
 __all__ = ["draw"]
@@ -82,7 +82,7 @@ def _medians(
 
 
 def _in_order(options: Options, order: str) -> list[str]:
-    return [name for name in options.planners if order_of(name) in (order, "together")]
+    return [name for name in options.planners if order_of(name) in (order, "all")]
 
 
 def _goodput(figure: Any, options: Options, results: Sequence[Result]) -> None:
@@ -90,14 +90,16 @@ def _goodput(figure: Any, options: Options, results: Sequence[Result]) -> None:
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
     judges = (("simulator", lambda r: r.simulated), ("evaluator", lambda r: r.goodput))
     for row, (judge, value) in zip(axes, judges, strict=True):
-        for axis, order in zip(row, ("first come", "best"), strict=True):
+        for axis, order in zip(row, ("first", "best"), strict=True):
             for name in _in_order(options, order):
                 xs, ys = _medians(compared, name, lambda r: r.case.contention, value)
                 if xs:
                     axis.plot(xs, ys, **_look(name))
             ends = [min(options.contentions), max(options.contentions)]
             axis.plot(ends, ends, ":", color="#BBBBBB", label="asked to fit", zorder=1)
-            axis.set_title(f"by the {judge}; baselines in {order} order")
+            come = {"first": "first come, first served", "best": "in their best order"}[order]
+            axis.set_title(f"by the {judge}; baselines {come}")
+            axis.set_xticks(sorted(options.contentions))
             axis.grid(alpha=0.3)
             axis.set_ylim(bottom=0)
     for axis in axes[1]:
@@ -118,11 +120,12 @@ def _time(figure: Any, options: Options, results: Sequence[Result]) -> None:
         ("CPU", lambda r: r.cold and r.cold.cpu_s),
     )
     for axis, (what, value) in zip(axes, values, strict=True):
-        for name in _in_order(options, "first come"):
+        for name in _in_order(options, "first"):
             xs, ys = _medians(here, name, lambda r: float(r.case.queries), value)
             if xs:
                 axis.plot(xs, ys, **_look(name))
-            _too_long(axis, options, here, name)
+            if what == "CPU":
+                _too_long(axis, options, here, name)
         axis.set_xscale("log")
         axis.set_yscale("log")
         sizes = sorted({r.case.queries for r in here})
@@ -135,21 +138,19 @@ def _time(figure: Any, options: Options, results: Sequence[Result]) -> None:
     _legend(figure, axes)
     figure.suptitle(
         "Planning time against size, baselines first come "
-        f"(x: given up after {options.time_limit_s:g} s of wall time)"
+        f"(x: given up after {options.time_limit_s:g} s of CPU)"
     )
 
 
 def _too_long(axis: Any, options: Options, results: Sequence[Result], name: str) -> None:
-    sizes = sorted(
-        {
-            r.case.queries
-            for r in results
-            if r.planner == name and not r.ran and "took over" in r.status
-        }
-    )
-    if sizes:
-        look = _look(name)
-        axis.plot(sizes[:1], [options.time_limit_s], "x", color=look["color"], markersize=9)
+    sizes = [r.case.queries for r in results if r.planner == name and r.too_long]
+    if not sizes:
+        return
+    drawn = any(r.planner == name and r.ran for r in results)
+    look = {**_look(name), "linestyle": "none", "marker": "x", "markersize": 9}
+    # Without a line of its own, the cross has to say whose it is.
+    look["label"] = None if drawn else f"{name} (too long)"
+    axis.plot([min(sizes)], [options.time_limit_s], **look)
 
 
 def _pareto(figure: Any, options: Options, results: Sequence[Result]) -> None:
@@ -170,7 +171,7 @@ def _pareto(figure: Any, options: Options, results: Sequence[Result]) -> None:
     found = [p for p in pairs(results) if p.case.series is Series.COMPARE]
     for name in options.planners:
         mine = [p for p in found if p.planner == name]
-        usd, good = spread(p.usd for p in mine), spread(1 / p.simulated for p in mine)
+        usd, good = spread(p.usd for p in mine), spread(ratio(1, p.simulated) for p in mine)
         if usd is not None and good is not None and math.isfinite(usd.median):
             _point(right, name, usd.median, good.median)
     _point(right, OURS, 1.0, 1.0)
@@ -183,8 +184,16 @@ def _pareto(figure: Any, options: Options, results: Sequence[Result]) -> None:
         axis.set_xscale("log")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
+        _plain(axis)
     _legend(figure, (left, right))
     figure.suptitle("Cost and goodput (circles and squares: first come; triangles: best order)")
+
+
+def _plain(axis: Any) -> None:
+    """Numbers and not powers of ten; between them, too, where the range is short."""
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}" if high / low < 10 else "")
 
 
 def _point(axis: Any, name: str, x: float, y: float) -> None:

@@ -20,7 +20,7 @@ from circinus_coordinator.planning.catalogue import Catalogue
 
 __all__ = ["Bench", "Result", "Timing"]
 
-_WARM_UP_S = 20.0
+_WARM_UP_S = 3.0
 # Phases of `Decision.seconds` that depend on query classes only, and which a planner that goes on
 # running does not repeat.
 _CATALOGUE = ("compile", "catalogue", "discover")
@@ -40,6 +40,7 @@ class Result:
 
     Attributes:
         status: ``ok``, or ``not run: `` and why.
+        too_long: Not run since the time is not enough.
         demand_rps: Weighted rate of all queries.
         cold: Planning from nothing.
         again: Planning once more with the decision known, for planners that use it.
@@ -50,6 +51,7 @@ class Result:
     planner: str
     status: str
     demand_rps: float
+    too_long: bool = False
     decision: Decision | None = field(default=None, repr=False)
     worth: Worth | None = field(default=None, repr=False)
     cold: Timing | None = None
@@ -123,18 +125,25 @@ class Bench:
         demand = math.fsum(query.demand_rps for query in scenario.queries)
         limit = self.options.time_limit_s
 
-        def not_run(why: str) -> Result:
-            return Result(case=case, planner=name, status=f"not run: {why}", demand_rps=demand)
+        def not_run(why: str, *, too_long: bool = False) -> Result:
+            return Result(
+                case=case,
+                planner=name,
+                status=f"not run: {why}",
+                demand_rps=demand,
+                too_long=too_long,
+            )
 
+        over = f"took over {limit:g} s of CPU with {{}} queries"
         before = self._too_long.get(name)
         if before is not None and before <= case.queries:
-            return not_run(f"took over {limit:g} s with {before} queries")
+            return not_run(over.format(before), too_long=True)
         try:
             with time_box(limit):
                 decision, cold = _timed(scenario, name, case.seed, None)
         except OutOfTime:
             self._too_long[name] = case.queries
-            return not_run(f"took over {limit:g} s with {case.queries} queries")
+            return not_run(over.format(case.queries), too_long=True)
         except CircinusError as error:
             return not_run(str(error))
         return Result(
@@ -153,7 +162,7 @@ class Bench:
         )
 
     def _again(self, scenario: Scenario, name: str, seed: int, known: Decision) -> Timing | None:
-        """Baselines keep nothing from one run to the next: for them, it would be the first again."""
+        """None for baselines, which keep nothing: it would be the first time again."""
         if name != OURS:
             return None
         try:

@@ -20,10 +20,11 @@ class OutOfTime(BaseException):
 
 @contextlib.contextmanager
 def time_box(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTime` inside the block once `seconds` of wall time are over.
+    """Raise `OutOfTime` inside the block once it has had so many seconds of CPU, all threads.
 
-    Compiled code is interrupted when it returns. Somebody else's alarm is put back with what was
-    left of it. Without alarms (another thread than the main one, Windows) there is no limit.
+    Of CPU, so that what else the machine does decides over nobody. Compiled code is interrupted
+    when it returns. Without such alarms (another thread than the main one, Windows) there is no
+    limit.
     """
     if not hasattr(signal, "setitimer") or (
         threading.current_thread() is not threading.main_thread()
@@ -34,14 +35,15 @@ def time_box(seconds: float) -> Iterator[None]:
     def up(*_: object) -> NoReturn:
         raise OutOfTime
 
-    began = time.perf_counter()
-    theirs = signal.signal(signal.SIGALRM, up)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
+    began = time.process_time()
+    theirs = signal.signal(signal.SIGPROF, up)
+    left, interval = signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, theirs)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, theirs)
         if left > 0:
-            rest = max(left - (time.perf_counter() - began), 1e-3)
-            signal.setitimer(signal.ITIMER_REAL, rest, interval)
+            # Somebody else's alarm goes on with what is left of it.
+            rest = max(left - (time.process_time() - began), 1e-3)
+            signal.setitimer(signal.ITIMER_PROF, rest, interval)
