@@ -60,7 +60,7 @@ def parts(now: Loaded, k: int) -> list[Part]:
     ):
         kind = now.scenario.device[step.device].device_class
         point = (name, step.config, kind, step.batch)
-        row = rows.get((pipeline.name, *point)) or rows[None, *point]
+        row = rows.get((pipeline.name, *point)) or rows[(None, *point)]
         at_device = [
             now.ledger.device_wait((resource, step.device), use.key)
             for resource, seconds in use.compute_s.items()

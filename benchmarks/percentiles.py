@@ -80,8 +80,9 @@ def observe(now: Loaded, *, seed: int, runs: int = RUNS, most: int = MOST) -> li
                 used=_used(now, k),
                 simulated_ms=mean,
                 error=float(values[:, k].std(ddof=1)) / math.sqrt(runs) / mean,
-                promised_ms={name: model(placed, own, percentile)
-                             for name, model in MODELS.items()},  # fmt: skip
+                promised_ms={
+                    name: model(placed, own, percentile) for name, model in MODELS.items()
+                },
             )
         )
     return found
@@ -105,7 +106,7 @@ def summary(observed: Sequence[Observed], name: str) -> dict[str, float]:
     """Share within 10 %, mean error and the extreme ones of a model; errors as fractions."""
     errors = np.array([o.promised_ms[name] / o.simulated_ms - 1 for o in observed])
     if not len(errors):
-        return {"plans": 0.0, "within": math.nan, "bias": math.nan, "low": math.nan, "high": math.nan}
+        return dict.fromkeys(("plans", "within", "bias", "low", "high"), math.nan)
     return {
         "plans": float(len(errors)),
         "within": float(np.mean(np.abs(errors) <= WITHIN)),

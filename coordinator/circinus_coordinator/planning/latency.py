@@ -16,8 +16,8 @@ label-setting programme prune on the two and still be exact.
 Waiting is that of an M/G/c queue with Sakasegawa's closed form for the probability of waiting
 ("An approximation formula Lq = a*b^r/(1-b)", Ann. Inst. Stat. Math. 29, 1977), the
 Allen-Cunneen correction for arrivals and service that are not exponential (Allen, Probability,
-Statistics and Queueing Theory, 2nd ed. 1990, ch. 5), and a second moment that is exact for
-M/G/1 and for M/M/c.
+Statistics and Queueing Theory, 2nd ed. 1990, ch. 5), that of Kraemer and Langenbach-Belz where
+arrivals are more regular than Poisson, and a second moment that is exact for M/G/1 and for M/M/c.
 """
 
 from __future__ import annotations
@@ -108,18 +108,35 @@ class Station:
     def add(
         self, rate: float, service_ms: float, variance: float, scv: float, streams: float
     ) -> None:
-        """Add `streams` equal streams of together `rate` jobs per millisecond."""
+        """Add `streams` equal streams of together `rate` jobs per millisecond.
+
+        Below 1, `streams` is the part of one stream that is dealt here.
+        """
         moments = service_moments(np.array(service_ms), np.array(variance))
         self.rate += rate
         self.busy += rate * service_ms
         self.second += rate * float(moments[0])
         self.third += rate * float(moments[1])
-        self.scv += rate * scv
-        self.squares += rate * rate / streams
+        self.scv += rate * dealt_scv(scv, streams)
+        self.squares += rate * rate / max(1.0, streams)
 
     def copy(self) -> Station:
         """An independent copy."""
         return Station(self.rate, self.busy, self.second, self.third, self.scv, self.squares)
+
+
+def dealt_scv(scv: float, share: float) -> float:
+    """Variability of the gaps between the requests that one of several plans is dealt.
+
+    Requests are dealt in turn (smooth weighted round robin), so a gap is the sum of n or n + 1
+    gaps of the whole stream, 1 / share on average. Of independent gaps the variances add up
+    (Wald: `share * scv`); that the number is not always the same adds the rest. Grows with
+    `share`, and is `scv` at 1 and beyond.
+    """
+    if share >= 1:
+        return scv
+    part = math.modf(1 / share)[0] if share > 0 else 0.0
+    return share * scv + share * share * part * (1 - part)
 
 
 def service_moments(mean: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -164,6 +181,7 @@ def wait(
         service_scv = np.maximum(second * rate / busy**2 - 1, 0.0)
         arrival_scv = _superposed(rate, scv, squares, safe)
         probability = probability * (arrival_scv + service_scv) / (1 + service_scv)
+        probability = probability * _regular(arrival_scv, service_scv, safe)
         tau = second / (2 * busy) / (servers * (1 - safe))
         mean = probability * tau
         square = probability * (2 * safe * tau**2 + third / (3 * busy * (1 - safe) * servers**2))
@@ -172,6 +190,17 @@ def wait(
         mean = np.where(idle, 0.0, np.where(full, np.inf, mean))
         variance = np.where(idle | full, 0.0, np.maximum(square - mean**2, 0.0))
     return Wait(mean, variance)
+
+
+def _regular(arrival_scv: FloatArray, service_scv: FloatArray, rho: FloatArray) -> FloatArray:
+    """What waiting shrinks to where arrivals are more regular than Poisson; grows with each.
+
+    Kraemer and Langenbach-Belz, "Approximate formulae for the delay in the queueing system
+    GI/G/1", 8th International Teletraffic Congress, 1976; as in Whitt 1983, eq. 44.
+    """
+    lacking = np.maximum(1.0 - arrival_scv, 0.0)
+    scv = np.maximum(arrival_scv + service_scv, 1e-12)
+    return np.asarray(np.exp(-2 * (1 - rho) * lacking**2 / (3 * np.maximum(rho, 1e-12) * scv)))
 
 
 def _superposed(

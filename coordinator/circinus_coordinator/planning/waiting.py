@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.latency import service_moments, wait
+from circinus_coordinator.planning.latency import dealt_scv, service_moments, wait
 from circinus_coordinator.planning.loads import SLACK, Ledger, tokens
 from circinus_coordinator.planning.programme import Programme, StepOptions
 from circinus_coordinator.planning.uses import InstanceKey
@@ -55,8 +55,8 @@ class Base:
             "busy": rate * self.step.mean,
             "second": rate * second,
             "third": rate * third,
-            "scv": rate * scv,
-            "squares": rate * rate / streams,
+            "scv": rate * dealt_scv(scv, streams),
+            "squares": rate * rate / max(1.0, streams),
         }
         return self.own
 

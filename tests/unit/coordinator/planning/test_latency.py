@@ -10,6 +10,7 @@ import pytest
 from circinus.profile import LatencyStats
 from circinus_coordinator.planning.latency import (
     Station,
+    dealt_scv,
     percentile_factor,
     percentile_ms,
     service_variance,
@@ -93,6 +94,30 @@ def test_clockwork_arrivals_of_one_source_do_not_wait_but_many_together_do() -> 
     assert waiting(0.5, cv2=0, scv=0.0)[0] == 0
     many = waiting(0.5, cv2=0, scv=0.0, streams=100)[0]
     assert many == pytest.approx(waiting(0.5, cv2=0)[0], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("rho", "scv", "exact"),
+    # E2/D/1, four million of Lindley steps, and D/M/1; in service times.
+    [(0.5, 0.5, 0.177), (0.8, 0.5, 0.902), (0.5, 0.0, None), (0.8, 0.0, None)],
+)
+def test_regular_arrivals_wait_less(rho: float, scv: float, exact: float | None) -> None:
+    """D/M/1: sigma = exp(-(1 - sigma) / rho), the wait is sigma / (1 - sigma)."""
+    cv2 = 0.0 if exact else 1.0
+    if exact is None:
+        sigma = 0.5
+        for _ in range(500):
+            sigma = math.exp(-(1 - sigma) / rho)
+        exact = sigma / (1 - sigma)
+    assert waiting(rho, cv2=cv2, scv=scv)[0] == pytest.approx(exact, rel=0.15)
+
+
+def test_a_plan_that_is_dealt_every_nth_request_sees_erlang_gaps() -> None:
+    assert dealt_scv(1.0, 0.25) == pytest.approx(0.25)
+    # In turn two gaps and one: mean 1.5, variance 1.5 + 0.25.
+    assert dealt_scv(1.0, 2 / 3) == pytest.approx(1.75 / 2.25)
+    assert dealt_scv(1.0, 1.0) == dealt_scv(1.0, 3.0) == 1.0
+    assert dealt_scv(0.0, 0.5) == 0.0
 
 
 @pytest.mark.parametrize("rho", [0.01, 0.3, 0.5, 0.7])
