@@ -92,6 +92,8 @@ def test_the_simulators_goodput_is_a_part_of_what_came(
     assert 0 < some.goodput <= 1
     nothing = play(scenario, Decision(planner="none"), requests=500, seed=1)
     assert (nothing.goodput, nothing.attainment) == (0, 1)
+    empty = dataclasses.replace(scenario, queries=())
+    assert play(empty, Decision(planner="none"), requests=500, seed=1).goodput == 0
 
 
 def test_out_of_time_gets_past_those_who_handle_exceptions_and_clears_the_alarm() -> None:
