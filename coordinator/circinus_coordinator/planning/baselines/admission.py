@@ -210,15 +210,12 @@ class Admission:
         add(self.ledger, placed, share)
         self.admitted.append((placed, share))
         number = len(self._plans)
+        slack = _slack(placed.query, placed.latency_ms(self.ledger))
         self._plans.append(placed)
         for device in dict.fromkeys(step.device for step in placed.use.steps):
-            bisect.insort(self._slack.setdefault(device, []), (self._slack_of(placed), number))
+            bisect.insort(self._slack.setdefault(device, []), (slack, number))
             self._refusals[self._position[device]] = 0
             self._refresh(self._position[device])
-
-    def _slack_of(self, placed: PlacedPlan) -> float:
-        limit = placed.query.slo.latency_ms
-        return math.inf if limit is None else limit - placed.latency_ms(self.ledger)
 
     def _hurts(self, placed: PlacedPlan) -> str | None:
         """A device where a neighbour with little slack would lose its SLO."""
@@ -230,9 +227,10 @@ class Admission:
             now = []
             for _, number in asked:
                 other = self._plans[number]
-                if meets(other.query, other.estimate(self.ledger)):
+                estimate = other.estimate(self.ledger)
+                if meets(other.query, estimate):
                     return device
-                now.append((self._slack_of(other), number))
+                now.append((_slack(other.query, estimate.latency_ms), number))
             del known[: len(asked)]
             for pair in now:
                 bisect.insort(known, pair)
@@ -293,6 +291,11 @@ class Admission:
         names: Sequence[str] = [devices.get(slot, "") for slot in range(len(course.view.kind))]
         plan: Plan = course.entries.plan(index, course.table, course.view, names)
         return place(self.catalogue, course.query, plan)
+
+
+def _slack(query: Query, latency_ms: float) -> float:
+    """Milliseconds left of the SLO; infinite without one."""
+    return math.inf if query.slo.latency_ms is None else query.slo.latency_ms - latency_ms
 
 
 def _rounded(share: float, unit: float) -> float:

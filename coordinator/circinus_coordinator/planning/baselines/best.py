@@ -14,6 +14,8 @@ __all__ = ["HEADROOMS", "best_of", "better", "footprints"]
 # See `Admission`. On 1,000 queries and 100 devices cheapest-first served 0.27, 0.40 and 0.53 of
 # demand with 1, 0.85 and 0.7; with 100 queries and 50 devices most with 1.
 HEADROOMS = (1.0, 0.7, 0.5)
+# Above so many queries only the middle one is tried: a round takes minutes.
+_FEW_QUERIES = 2000
 
 
 def footprints(courses: Mapping[str, Course]) -> dict[str, Footprint]:
@@ -52,7 +54,9 @@ def best_of(
         evaluated += admission.evaluations
         return judged(catalogue, admission.admitted)
 
-    headrooms = HEADROOMS if catalogue.scenario.queueing else HEADROOMS[:1]
+    headrooms = HEADROOMS if len(queries) <= _FEW_QUERIES else HEADROOMS[1:2]
+    if not catalogue.scenario.queueing:
+        headrooms = HEADROOMS[:1]
     best, headroom = admitted(orders[0], headrooms[0]), headrooms[0]
     for other in headrooms[1:]:
         if enough():
