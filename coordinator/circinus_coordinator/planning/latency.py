@@ -180,11 +180,13 @@ def wait(
         probability = np.where(batch > 1, np.maximum(probability, single), probability)
         service_scv = np.maximum(second * rate / busy**2 - 1, 0.0)
         arrival_scv = _superposed(rate, scv, squares, safe)
-        probability = probability * (arrival_scv + service_scv) / (1 + service_scv)
+        # Regular arrivals wait both more rarely and, if they do, shorter.
         probability = probability * _regular(arrival_scv, service_scv, safe)
-        tau = second / (2 * busy) / (servers * (1 - safe))
+        spread = (arrival_scv + service_scv) / (1 + service_scv)
+        tau = spread * second / (2 * busy) / (servers * (1 - safe))
         mean = probability * tau
-        square = probability * (2 * safe * tau**2 + third / (3 * busy * (1 - safe) * servers**2))
+        rest = spread**2 * third / (3 * busy * (1 - safe) * servers**2)
+        square = probability * (2 * safe * tau**2 + rest)
         idle = (busy <= 0) | (utilisation <= 0)
         full = utilisation >= 1
         mean = np.where(idle, 0.0, np.where(full, np.inf, mean))

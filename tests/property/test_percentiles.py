@@ -1,0 +1,158 @@
+"""The promised percentile: grows with load and share, and is what the simulator finds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+from circinus.decision import Assignment, Decision, Estimate, Step
+from circinus.pipeline import Config
+from circinus.scenario import Scenario, decode_scenario
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.evaluate import evaluate
+from circinus_coordinator.planning.latency import Station, dealt_scv, percentile_ms, wait
+from circinus_coordinator.planning.placed import place
+from circinus_coordinator.simulation import simulate
+
+WITHIN = 0.10
+GAMMA = {"p50": 0.918, "p95": 1.938, "p99": 2.511}  # of shape 4, mean 1
+EXPONENTIAL = {"p50": 0.6931, "p95": 2.9957, "p99": 4.6052}
+CHAIN: dict[str, list[str]] = {"a": [], "b": ["a"]}
+JOIN: dict[str, list[str]] = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+
+
+def scenario(
+    needs: dict[str, list[str]],
+    ms: dict[str, float],
+    shape: dict[str, float],
+    rate: float,
+    arrivals: str = "poisson",
+) -> Scenario:
+    """Each operator on a machine of its own with cores to spare, links of 5 ms."""
+    rows: list[dict[str, Any]] = [
+        {
+            "operator": name,
+            "device_class": "box",
+            "latency_ms": {"mean": ms[name], **{q: f * ms[name] for q, f in shape.items()}},
+            "compute_s": {"cores": ms[name] / 1e3},
+        }
+        for name in needs
+    ]
+    query = {
+        "id": "q",
+        "pipeline": "p",
+        "source": "box-a",
+        "rate_rps": rate,
+        "input": {"arrivals": arrivals},
+    }
+    document = {
+        "circinus": 1,
+        "device_classes": {"box": {"cores": 4, "memory_mb": 100}},
+        "devices": [{"id": f"box-{name}", "class": "box", "tier": "edge"} for name in needs],
+        "links": [{"between": ["edge", "edge"], "rtt_ms": 10, "bandwidth_mbps": 1000}],
+        "pipelines": {"p": {"operators": {n: {"needs": x} for n, x in needs.items()},
+                            "input_bytes": 0}},
+        "profiles": rows,
+        "queries": [query],
+    }  # fmt: skip
+    return decode_scenario(json.dumps(document).encode(), name="percentiles.json")
+
+
+def judged(found: Scenario) -> tuple[float, Decision]:
+    """What the planner promises for each operator on its machine, and the decision."""
+    catalogue, query = Catalogue(found), found.queries[0]
+    plan = {
+        name: Step(device=f"box-{name}", config=Config())
+        for name in found.pipelines["p"].operators
+    }  # fmt: skip
+    evaluation = evaluate(catalogue, [(place(catalogue, query, plan), 1.0)])
+    keys = [step.key for step in place(catalogue, query, plan).use.steps]
+    steps = {
+        name: Step(
+            device=step.device, config=step.config, replicas=evaluation.ledger.replicas_of(key)
+        )
+        for (name, step), key in zip(plan.items(), keys, strict=True)
+    }
+    estimate = Estimate(
+        latency_ms=evaluation.estimates[0].latency_ms, accuracy=None, cost_usd_per_1000=0
+    )
+    assignment = Assignment(query="q", share=1.0, plan=steps, estimate=estimate)
+    return estimate.latency_ms, Decision(planner="by hand", assignments=(assignment,))
+
+
+@pytest.mark.parametrize(
+    ("needs", "ms", "shape", "rate", "arrivals"),
+    [
+        pytest.param({"a": []}, {"a": 40}, GAMMA, 8, "poisson", id="one-step-light"),
+        pytest.param({"a": []}, {"a": 40}, GAMMA, 19, "poisson", id="one-step-at-the-cap"),
+        pytest.param({"a": []}, {"a": 40}, {}, 15, "poisson", id="constant-service"),
+        pytest.param({"a": []}, {"a": 40}, EXPONENTIAL, 15, "uniform", id="clockwork-arrivals"),
+        pytest.param({"a": []}, {"a": 40}, GAMMA, 60, "poisson", id="three-replicas"),
+        pytest.param(CHAIN, {"a": 20, "b": 35}, EXPONENTIAL, 18, "poisson", id="tandem"),
+        pytest.param(JOIN, {"a": 5, "b": 40, "c": 12, "d": 20}, GAMMA, 12, "poisson", id="join"),
+    ],
+)
+def test_the_promise_is_within_ten_percent_of_the_simulated_percentile(
+    needs: dict[str, list[str]],
+    ms: dict[str, float],
+    shape: dict[str, float],
+    rate: float,
+    arrivals: str,
+) -> None:
+    found = scenario(needs, ms, shape, rate, arrivals)
+    promised, decision = judged(found)
+    report = simulate(found, decision, seconds=60_000 / rate, seed=1, shedding=False)
+    simulated = report.assignments[0].simulated_ms
+    assert simulated is not None
+    assert promised == pytest.approx(simulated, rel=WITHIN)
+
+
+def promise(rho: float, cv2: float, scv: float, servers: int) -> float:
+    """p95 of one step of mean 1 with its waiting."""
+    station = Station()
+    station.add(rho * servers, 1.0, cv2, scv, 1)
+    found = wait(
+        **{name: np.array(getattr(station, name)) for name in
+           ("rate", "busy", "second", "third", "scv", "squares")},
+        servers=np.array(servers), utilisation=np.array(rho), batch=np.array(1.0),
+    )  # fmt: skip
+    return percentile_ms(1 + float(found.mean), cv2 + float(found.variance), 95)
+
+
+SHARES = st.floats(0.01, 0.99)
+
+
+@seed(7)
+@settings(max_examples=300, deadline=None)
+@given(SHARES, SHARES, st.floats(0, 4), st.floats(0, 1), st.integers(1, 16))
+def test_the_promise_grows_with_utilisation(
+    a: float, b: float, cv2: float, scv: float, servers: int
+) -> None:
+    low, high = sorted((a, b))
+    assert promise(low, cv2, scv, servers) <= promise(high, cv2, scv, servers) * (1 + 1e-9)
+
+
+@seed(7)
+@settings(max_examples=300, deadline=None)
+@given(SHARES, st.floats(0, 4), st.floats(0, 1), st.floats(0, 1), st.integers(1, 16))
+def test_the_promise_grows_with_the_variability_of_arrivals(
+    rho: float, cv2: float, a: float, b: float, servers: int
+) -> None:
+    low, high = sorted((a, b))
+    assert promise(rho, cv2, low, servers) <= promise(rho, cv2, high, servers) * (1 + 1e-9)
+
+
+@seed(7)
+@given(SHARES, SHARES, st.sampled_from((0.0, 1.0)))
+def test_a_larger_share_of_a_stream_is_never_less_variable_if_it_is_poisson(
+    a: float, b: float, scv: float
+) -> None:
+    low, high = sorted((a, b))
+    assert 0 <= dealt_scv(scv, low) <= max(scv, 0.25)
+    if scv == 1:
+        assert dealt_scv(1.0, low) <= dealt_scv(1.0, high) + 1e-12
