@@ -55,7 +55,7 @@ class Pair:
     Attributes:
         goodput: Ours / theirs by the evaluator; infinite where theirs is 0.
         simulated: The same by the simulator.
-        queries: Queries that both serve whole.
+        common: Queries that both serve whole.
         usd: Theirs / ours, US dollars per 1,000 good requests over just these queries, weighted
             by their rates; not a number without any.
         usd_simulated: The same for requests that were good in the simulator.
@@ -67,7 +67,7 @@ class Pair:
     planner: str
     goodput: float
     simulated: float
-    queries: int
+    common: int
     usd_ours: float
     usd_theirs: float
     usd: float
@@ -104,7 +104,7 @@ def _pair(ours: Result, theirs: Result) -> Pair:
         planner=theirs.planner,
         goodput=ratio(ours.goodput, theirs.goodput),
         simulated=ratio(ours.simulated, theirs.simulated),
-        queries=len(both),
+        common=len(both),
         usd_ours=usd_ours,
         usd_theirs=usd_theirs,
         usd=ratio(usd_theirs, usd_ours),

@@ -171,9 +171,9 @@ def _pareto(figure: Any, options: Options, results: Sequence[Result]) -> None:
     found = [p for p in pairs(results) if p.case.series is Series.COMPARE]
     for name in options.planners:
         mine = [p for p in found if p.planner == name]
-        usd, good = spread(p.usd for p in mine), spread(ratio(1, p.simulated) for p in mine)
+        usd, good = spread(p.usd for p in mine), spread(p.simulated for p in mine)
         if usd is not None and good is not None and math.isfinite(usd.median):
-            _point(right, name, usd.median, good.median)
+            _point(right, name, usd.median, ratio(1, good.median))
     _point(right, OURS, 1.0, 1.0)
     right.axhline(1, color="#BBBBBB", zorder=1)
     right.axvline(1, color="#BBBBBB", zorder=1)
@@ -191,9 +191,12 @@ def _pareto(figure: Any, options: Options, results: Sequence[Result]) -> None:
 
 def _plain(axis: Any) -> None:
     """Numbers and not powers of ten; between them, too, where the range is short."""
+    from matplotlib.ticker import LogLocator
+
     low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter("{x:g}" if high / low < 10 else "")
+    axis.xaxis.set_minor_formatter("")
 
 
 def _point(axis: Any, name: str, x: float, y: float) -> None:

@@ -134,10 +134,10 @@ def _evaluations(results: Iterable[Result]) -> str:
 
 def _cost(options: Options, results: Sequence[Result], found: Sequence[Pair]) -> list[str]:
     def cells(_: str, ran: list[Result], mine: list[Pair]) -> list[str]:
-        both = [p for p in mine if p.queries]
+        both = [p for p in mine if p.common]
         return [
             number(own_usd(r) for r in ran),
-            f"{sum(p.queries for p in both)} in {len(both)}",
+            f"{sum(p.common for p in both)} in {len(both)}",
             number(p.usd_ours for p in both),
             number(p.usd_theirs for p in both),
             times(spread(p.usd for p in both)),

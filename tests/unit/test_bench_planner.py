@@ -96,14 +96,14 @@ def test_costs_are_compared_on_the_queries_both_serve_whole_weighted_by_rate() -
     ours = result(OURS, whole={"a": (1, 0.002), "b": (3, 0.001), "mine": (9, 9.0)})
     theirs = result("exact", whole={"a": (1, 0.004), "b": (3, 0.004), "theirs": (9, 0.0)})
     (pair,) = pairs([ours, theirs])
-    assert pair.queries == 2
+    assert pair.common == 2
     assert pair.usd_ours == pytest.approx(1000 * (0.002 + 3 * 0.001) / 4)
     assert pair.usd == pytest.approx(4 / 1.25)
 
 
 def test_without_a_common_query_costs_do_not_compare() -> None:
     (pair,) = pairs([result(OURS, whole={"a": (1, 1)}), result("exact", whole={"b": (1, 1)})])
-    assert pair.queries == 0
+    assert pair.common == 0
     assert math.isnan(pair.usd)
 
 

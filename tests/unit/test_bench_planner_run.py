@@ -180,6 +180,9 @@ def test_the_quick_run_tells_of_every_planner_and_can_be_repeated(
     assert all(row["status"] == "ok" or row["status"].startswith("not run: ") for row in rows)
     assert all(name in told for name in PLANNERS)
     assert len(rows) == len(PLANNERS) * len(document["scenarios"])
+    with (tmp_path / "pairs.csv").open() as file:
+        sizes = {row["queries"] for row in csv.DictReader(file)}
+    assert sizes <= {str(s["generator"]["queries"]) for s in document["scenarios"]}
     for scenario in document["scenarios"]:
         assert digest(generate(**scenario["generator"])) == scenario["sha256"]
 
