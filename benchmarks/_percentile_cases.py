@@ -68,10 +68,10 @@ def _constant(scenario: Scenario) -> Scenario:
 
 
 def _batched(scenario: Scenario) -> Scenario:
-    """Each operator can also run batches of four and of eight, and some can do nothing else."""
+    """Each operator can also run batches of four."""
     rows: list[OperatorProfile] = []
     for row in scenario.profiles:
-        for size in (1, 4, 8):
+        for size in (1, 4):
             longer = size**_BATCH_POWER
             stats = row.latency_ms
             times = {

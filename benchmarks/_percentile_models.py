@@ -100,7 +100,7 @@ def _along(placed: PlacedPlan, own: list[FloatArray]) -> FloatArray:
 
 
 def _gamma(mean: float, variance: float, percentile: float) -> float:
-    if variance <= 0:
+    if variance <= 0 or math.isinf(mean):
         return mean
     return float(stats.gamma.ppf(percentile / 100, mean**2 / variance, scale=variance / mean))
 
@@ -111,6 +111,11 @@ def _lognormal(mean: float, variance: float, percentile: float) -> float:
     sigma2 = math.log1p(variance / mean**2)
     z = float(stats.norm.ppf(percentile / 100))
     return mean * math.exp(z * math.sqrt(sigma2) - sigma2 / 2)
+
+
+def _never(own: list[Part]) -> bool:
+    """Whether some queue grows for ever."""
+    return any(math.isinf(m) for part in own for m, _ in part.waits)
 
 
 def additive(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
@@ -146,18 +151,24 @@ def _moments(placed: PlacedPlan, own: list[Part]) -> tuple[float, float, float]:
 
 def gamma(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
     """A gamma of the sum's mean and variance."""
+    if _never(own):
+        return math.inf
     mean, variance, fixed = _moments(placed, own)
     return fixed + _gamma(mean, variance, percentile)
 
 
 def lognormal(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
     """A lognormal of the sum's mean and variance."""
+    if _never(own):
+        return math.inf
     mean, variance, fixed = _moments(placed, own)
     return fixed + _lognormal(mean, variance, percentile)
 
 
 def convolution(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
     """Distributions convolved by FFT; at joins the distribution functions are multiplied."""
+    if _never(own):
+        return math.inf
     top = 4 * present(placed, own, 99.9) + 1e-9
     cell = top / CELLS
     done: list[FloatArray] = []
