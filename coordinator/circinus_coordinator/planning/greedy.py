@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from circinus.decision import Decision, Plan
 from circinus.fleet import Billing
@@ -14,7 +14,10 @@ from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import Alone, alone, upper_bound
 from circinus_coordinator.planning.decide import Clock, decision_of, standing
+from circinus_coordinator.planning.decomposition.classes import market
+from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.evaluate import deployment
+from circinus_coordinator.planning.guided import Guide, guided, shaken
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.selection import Selection, select, splittable
@@ -29,6 +32,8 @@ NAME = "circinus"
 _DOLLAR = 1e-3
 # How far the value of a query is moved about to try another order, either way.
 _SHAKE = 0.3
+# Up to this many queries, plans are searched for at present loads too: one round in so many.
+_FEW, _GUIDED = 24, 3
 
 Previous = Mapping[str, Sequence[tuple[float, Plan]]]
 Rank = tuple[float, float, int]
@@ -37,22 +42,29 @@ Rank = tuple[float, float, int]
 def greedy(
     scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None, clock: Clock
 ) -> Decision:
-    """Plan by greedy selection in rounds; see `selection`."""
+    """Plan by greedy selection in rounds; see `guided` and `selection`."""
     started = clock()
     catalogue = Catalogue(scenario)
     solo = {q.id: alone(catalogue, q, whole=not splittable(catalogue, q)) for q in scenario.queries}
+    found = market(catalogue)
     compiled = clock()
-    rounds = _Rounds(catalogue, solo, _plans_of(previous), seed)
+    solution = relax(found, clock=clock)
+    relaxed = clock()
+    rounds = _Rounds(Guide(found, solution), solo, _plans_of(previous), seed)
     best = rounds.run(effort, lambda: clock() - started)
     selected = clock()
-    seconds = {"compile": compiled - started, "select": selected - compiled}
+    seconds = {
+        "compile": compiled - started,
+        "relax": relaxed - compiled,
+        "select": selected - relaxed,
+    }
     return decision_of(
         catalogue,
         standing(catalogue, best),
         solo,
         planner=NAME,
         seed=seed,
-        bound_rps=upper_bound(list(solo.values())),
+        bound_rps=min(upper_bound(list(solo.values())), solution.bound_rps),
         clock=clock,
         seconds=seconds,
     )
@@ -69,19 +81,20 @@ class _Rounds:
     """Tries selections until the effort is spent and remembers the best."""
 
     def __init__(
-        self, catalogue: Catalogue, solo: Mapping[str, Alone], previous: Previous, seed: int
+        self, guide: Guide, solo: Mapping[str, Alone], previous: Previous, seed: int
     ) -> None:
-        self.catalogue, self.solo, self.previous = catalogue, solo, previous
+        self.guide, self.catalogue = guide, guide.market.catalogue
+        self.solo, self.previous = solo, previous
         self.random = random.Random(seed)
-        self.queries = [q for q in catalogue.scenario.queries if solo[q.id].best is not None]
+        scenario = self.catalogue.scenario
+        self.queries = [q for q in scenario.queries if solo[q.id].best is not None]
         self.best: tuple[Rank, Selection] | None = None
         self.usd = self._dollar()
 
     def run(self, effort: Stop, elapsed: Callable[[], float]) -> Selection:
         """The best selection found; at least one round is run."""
         done = 0
-        for pricing, order, keep in self._proposals():
-            chosen = select(self.catalogue, order, pricing, self.previous, keep=keep)
+        for chosen in self._proposals():
             self._consider(chosen)
             done += 1
             if self._perfect() or effort(done, elapsed()):
@@ -95,15 +108,28 @@ class _Rounds:
         weight = min((q.weight for q in self.queries if q.weight > 0), default=1.0)
         return _DOLLAR * weight / dearest if dearest > 0 else 1.0
 
-    def _proposals(self) -> Iterable[tuple[Pricing, list[Query], bool]]:
-        """Prices and an order for each round, without end."""
+    def _proposals(self) -> Iterator[Selection]:
+        """Selections without end: led by the relaxation, and where queries are few, searched."""
+        worth = {q.id: 0.0 for q in self.queries} | self.guide.worth()
+        if self.previous:
+            yield guided(self.guide, self._by(worth), self.previous, keep=True)
+        searched = self._searched()
+        turn = 0
+        while True:
+            if turn % _GUIDED == _GUIDED - 1 and len(self.queries) <= _FEW:
+                yield next(searched)
+            order = self._by(shaken(worth, self.random, _SHAKE) if turn else worth)
+            yield guided(self.guide, order, self.previous)
+            turn += 1
+
+    def _searched(self) -> Iterator[Selection]:
         pricing = Pricing(usd=self.usd)
         density = {
             q.id: _density(self.solo[q.id], Ledger(self.catalogue.scenario)) for q in self.queries
         }
         if self.previous:
-            yield pricing, self._by(density), True
-        yield pricing, self._by(density), False
+            yield select(self.catalogue, self._by(density), pricing, self.previous, keep=True)
+        yield select(self.catalogue, self._by(density), pricing, self.previous)
         prices: dict[Resource, float] = {}
         turn = 0
         while True:
@@ -113,11 +139,8 @@ class _Rounds:
             priced = {
                 q.id: _priced_density(self.solo[q.id], prices, density[q.id]) for q in self.queries
             }
-            shaken = {
-                k: v * math.exp(self.random.uniform(-_SHAKE, _SHAKE)) if turn % 2 == 0 else v
-                for k, v in priced.items()
-            }
-            yield pricing, self._by(shaken), False
+            order = self._by(shaken(priced, self.random, _SHAKE) if turn % 2 == 0 else priced)
+            yield select(self.catalogue, order, pricing, self.previous)
 
     def _by(self, density: Mapping[str, float]) -> list[Query]:
         return sorted(self.queries, key=lambda q: -density[q.id])
@@ -195,9 +218,13 @@ class _Rounds:
                 return
             done += 1
             # Machines not rented so far stay so, or closing one only opens another.
-            pricing = Pricing(usd=self.usd, closed=closed | idle | {device})
+            shut = closed | idle | {device}
             before = self.best[0]
-            self._consider(select(self.catalogue, self._served(), pricing, self.previous))
+            if len(self.queries) <= _FEW:
+                pricing = Pricing(usd=self.usd, closed=shut)
+                self._consider(select(self.catalogue, self._served(), pricing, self.previous))
+            else:
+                self._consider(guided(self.guide, self._served(), self.previous, closed=shut))
             if self.best[0] != before:
                 closed |= {device}
 

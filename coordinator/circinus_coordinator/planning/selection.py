@@ -25,16 +25,28 @@ from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.search import MOST_SOLVES, Verdict, search
 
-__all__ = ["Admitted", "Selection", "previous_steps", "select", "splittable"]
+__all__ = [
+    "LEAST_SHARE",
+    "Admitted",
+    "Selection",
+    "admit",
+    "largest",
+    "linear_limit",
+    "previous_steps",
+    "readmit",
+    "rounded",
+    "select",
+    "splittable",
+]
 
 # Plans one query is spread over at most: each carries a share worth having.
 _MOST_PLANS = 6
 # A share below this is not worth a plan of its own.
-_LEAST_SHARE = 0.01
+LEAST_SHARE = 0.01
 # Parts of the remaining traffic a plan is sought for, one after the other, and how hard. Once
 # one is found its share is raised as far as it goes, so what can be split need not try hard.
-_PARTS = ((1.0, 8), (0.3, 3), (_LEAST_SHARE, 3))
-_WHOLE = ((1.0, MOST_SOLVES), (0.5, MOST_SOLVES), (0.2, MOST_SOLVES), (_LEAST_SHARE, MOST_SOLVES))
+_PARTS = ((1.0, 8), (0.3, 3), (LEAST_SHARE, 3))
+_WHOLE = ((1.0, MOST_SOLVES), (0.5, MOST_SOLVES), (0.2, MOST_SOLVES), (LEAST_SHARE, MOST_SOLVES))
 _BISECTIONS = 12
 
 
@@ -126,11 +138,11 @@ def select(
     if keep:
         for query in order:
             for share, plan in previous.get(query.id, ()):
-                _readmit(chosen, query, share, plan)
+                readmit(chosen, query, share, plan)
     for query in order:
         plans = previous.get(query.id, ())
         held = previous_steps(plans[0][1]) if plans else {}
-        _admit(chosen, query, dataclasses.replace(pricing, previous=held))
+        admit(chosen, query, dataclasses.replace(pricing, previous=held))
     return chosen
 
 
@@ -139,7 +151,8 @@ def previous_steps(plan: Plan) -> dict[str, tuple[str, object, int]]:
     return {name: (step.device, step.config, step.batch) for name, step in plan.items()}
 
 
-def _readmit(chosen: Selection, query: Query, share: float, plan: Plan) -> None:
+def readmit(chosen: Selection, query: Query, share: float, plan: Plan) -> None:
+    """Take a plan over that the query had, if it still fits."""
     catalogue = chosen.catalogue
     share = min(share, 1.0 - chosen.share_of(query.id))
     if not splittable(catalogue, query):
@@ -155,7 +168,7 @@ def _readmit(chosen: Selection, query: Query, share: float, plan: Plan) -> None:
         chosen.admit(placed, share)
 
 
-def _admit(chosen: Selection, query: Query, pricing: Pricing) -> None:
+def admit(chosen: Selection, query: Query, pricing: Pricing) -> None:
     """Admit as much of the query as fits."""
     whole = not splittable(chosen.catalogue, query)
     unit = 1.0 / query.count if whole else 0.0
@@ -176,7 +189,7 @@ def _admit_part(
     sizes = [min(n, chosen.catalogue.most_slots) for n in (1, 2, operators)]
     tried: set[float] = set()
     for part, solves in _WHOLE if unit else _PARTS:
-        share = _rounded(rest * part, unit)
+        share = rounded(rest * part, unit)
         if share in tried or share <= 0:
             continue
         tried.add(share)
@@ -193,17 +206,17 @@ def _admit_part(
             )
             if found is None:
                 continue
-            chosen.admit(found.placed, _largest(chosen, found.placed, share, rest, unit))
+            chosen.admit(found.placed, largest(chosen, found.placed, share, rest, unit))
             return True
     return False
 
 
-def _rounded(share: float, unit: float) -> float:
+def rounded(share: float, unit: float) -> float:
     """`share` in whole units, at least one; as it is without units."""
     return share if unit == 0 else max(1, math.floor(share / unit + 1e-6)) * unit
 
 
-def _linear_limit(chosen: Selection, placed: PlacedPlan) -> float:
+def linear_limit(chosen: Selection, placed: PlacedPlan) -> float:
     """The share at which the first per-second resource is used up."""
     rate = placed.query.rate_rps * placed.query.count
     ledger = chosen.ledger
@@ -217,16 +230,16 @@ def _linear_limit(chosen: Selection, placed: PlacedPlan) -> float:
     )
 
 
-def _largest(chosen: Selection, placed: PlacedPlan, fits: float, rest: float, unit: float) -> float:
+def largest(chosen: Selection, placed: PlacedPlan, fits: float, rest: float, unit: float) -> float:
     """The largest share up to `rest` that the plan still takes, given that `fits` does."""
-    low, high = fits, min(rest, _linear_limit(chosen, placed))
+    low, high = fits, min(rest, linear_limit(chosen, placed))
     rate = placed.query.rate_rps * placed.query.count
     if unit == 0 and high > low and chosen.judge(placed, high) is None:
         return high
     for _ in range(_BISECTIONS):
         if high - low <= max(unit * 0.5, 1e-4):
             break
-        middle = _rounded((low + high) / 2, unit)
+        middle = rounded((low + high) / 2, unit)
         if middle <= low * (1 + 1e-9):
             break
         if chosen.judge(placed, middle) is None:

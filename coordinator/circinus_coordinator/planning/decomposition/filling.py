@@ -36,6 +36,10 @@ class Filling:
         self._uplink: dict[str, float] = {}
         self._held: dict[str, set[Instance]] = {}
         self._busy: dict[tuple[str, Instance], float] = {}
+        self._single: set[tuple[str, Instance]] = set()
+        self._stateful = any(
+            spec.stateful for p in scenario.pipelines.values() for spec in p.operators.values()
+        )
         self._link: dict[tuple[str, str], float] = {}
         for device in scenario.devices:
             kind = scenario.class_of(device.id)
@@ -154,10 +158,24 @@ class Filling:
             held = self._held[device]
             if sum(mb for key, mb in wanted.items() if key not in held) > self._memory[device]:
                 return 0.0
-        for at, key, seconds in steps.workers:
-            room = self._scenario.max_utilisation - self._busy.get((devices[at], key), 0.0)
-            most = min(most, room / seconds) if seconds > 0 else most
+        most = min(most, self._workers(steps, devices)) if self._stateful else most
         return min(most, self._way(steps, devices))
+
+    def _workers(self, steps: Recipe, devices: Sequence[str]) -> float:
+        """What single workers leave: those of instances that somebody's stateful step uses."""
+        most = math.inf
+        busy: dict[tuple[str, Instance], float] = {}
+        single = set(self._single)
+        for at, key, seconds, stateful in steps.workers:
+            place = (devices[at], key)
+            busy[place] = busy.get(place, 0.0) + seconds
+            if stateful:
+                single.add(place)
+        for place, seconds in busy.items():
+            if place in single and seconds > 0:
+                room = self._scenario.max_utilisation - self._busy.get(place, 0.0)
+                most = min(most, max(0.0, room) / seconds)
+        return most
 
     def _way(self, steps: Recipe, devices: Sequence[str]) -> float:
         load: dict[tuple[str, str] | str, float] = {}
@@ -194,9 +212,11 @@ class Filling:
                 if key not in held:
                     held.add(key)
                     self._memory[device] -= mb
-        for at, key, seconds in steps.workers:
+        for at, key, seconds, stateful in steps.workers if self._stateful else ():
             place = (devices[at], key)
             self._busy[place] = self._busy.get(place, 0.0) + seconds * rate_rps
+            if stateful:
+                self._single.add(place)
         for a, b, megabits in steps.moves:
             one, two = devices[a], devices[b]
             if one != two:

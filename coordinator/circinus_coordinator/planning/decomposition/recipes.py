@@ -20,13 +20,13 @@ class Recipe:
     Attributes:
         compute: For each position used: [(resource column, seconds per request), ...].
         instances: For each position used: [(instance, MB), ...].
-        workers: Stateful steps: (position, instance, worker seconds per request).
+        workers: Each step: (position, instance, worker seconds per request, stateful).
         moves: (position, position, megabits per request).
     """
 
     compute: dict[int, list[tuple[int, float]]]
     instances: dict[int, list[tuple[Instance, float]]]
-    workers: list[tuple[int, Instance, float]]
+    workers: list[tuple[int, Instance, float, bool]]
     moves: list[tuple[int, int, float]]
 
 
@@ -39,7 +39,7 @@ def recipe(kind: QueryClass, options: tuple[int, ...]) -> Recipe:
     source = programme.query.source
     compute: dict[int, dict[int, float]] = {}
     instances: dict[int, dict[Instance, float]] = {}
-    workers: list[tuple[int, Instance, float]] = []
+    workers: list[tuple[int, Instance, float, bool]] = []
     moves: list[tuple[int, int, float]] = []
     for k, step in enumerate(programme.steps):
         option, at = options[k], slot[k]
@@ -51,8 +51,7 @@ def recipe(kind: QueryClass, options: tuple[int, ...]) -> Recipe:
         key: Instance = (step.implementation, row.config, row.batch)
         held = instances.setdefault(at, {})
         held[key] = max(held.get(key, 0.0), row.memory_mb)
-        if step.stateful:
-            workers.append((at, key, float(step.mean[option]) / 1e3 / row.batch))
+        workers.append((at, key, float(step.mean[option]) / 1e3 / row.batch, step.stateful))
         if k in programme.entry:
             moves.append((device[source[step.name]], at, programme.entry[k][1]))
         moves += [(slot[need], at, size[need]) for need in step.needs]
