@@ -39,7 +39,7 @@ PLANNERS["search-shared@best"] = Bayesian(
 
 @pytest.mark.parametrize("name", sorted(PLANNERS))
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 @given(seeds, st.integers(1, 4), st.booleans())
 def test_the_checker_finds_nothing_wrong(
@@ -56,7 +56,7 @@ def test_the_checker_finds_nothing_wrong(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 @given(seeds, st.integers(1, 4))
 def test_without_queueing_nobody_beats_the_exact_programme(seed: int, queries: int) -> None:
@@ -74,7 +74,7 @@ def test_without_queueing_nobody_beats_the_exact_programme(seed: int, queries: i
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 @given(seeds, st.integers(1, 4))
 def test_with_queueing_nobody_passes_the_exact_bound(seed: int, queries: int) -> None:
