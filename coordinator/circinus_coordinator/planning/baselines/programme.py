@@ -107,19 +107,15 @@ class _Model:
             np.array([low for _, low, _ in rows]),
             np.array([high for _, _, high in rows]),
         )
-        for presolve in (True, False):
-            found = milp(
-                objective,
-                integrality=np.array(self.integral),
-                bounds=Bounds(0.0, np.array(self.upper)),
-                constraints=limits,
-                options={"mip_rel_gap": 0.0, "presolve": presolve},
-            )
-            # Presolve now and then calls a badly scaled programme infeasible that has 0 for a
-            # solution; without it HiGHS solves it.
-            if found.x is not None:
-                break
-        return found
+        # Presolve of the HiGHS inside scipy 1.15 calls some small programmes infeasible that have
+        # 0 for a solution, and 0 the optimum of others that have a better one.
+        return milp(
+            objective,
+            integrality=np.array(self.integral),
+            bounds=Bounds(0.0, np.array(self.upper)),
+            constraints=limits,
+            options={"mip_rel_gap": 0.0, "presolve": False},
+        )
 
     def shares(self, x: FloatArray) -> list[float]:
         """Shares within every limit: what the solver's tolerance exceeds is cut off."""
