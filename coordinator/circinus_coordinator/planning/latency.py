@@ -18,12 +18,16 @@ Waiting is that of an M/G/c queue with Sakasegawa's closed form for the probabil
 Allen-Cunneen correction for arrivals and service that are not exponential (Allen, Probability,
 Statistics and Queueing Theory, 2nd ed. 1990, ch. 5), that of Kraemer and Langenbach-Belz where
 arrivals are more regular than Poisson, and a second moment that is exact for M/G/1 and for M/M/c.
+Before a device's resources, which workers hold in whole units while they run, the chance to wait is
+that of finding too much held by the other workers, each taken as busy independently of the others;
+and a worker that waits for its device is occupied meanwhile.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +35,18 @@ import numpy.typing as npt
 
 from circinus.profile import LatencyStats
 
-__all__ = ["Station", "Wait", "percentile_factor", "percentile_ms", "service_variance", "wait"]
+__all__ = [
+    "Station",
+    "Wait",
+    "dealt_scv",
+    "lengthened",
+    "occupied",
+    "percentile_factor",
+    "percentile_ms",
+    "service_moments",
+    "service_variance",
+    "wait",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -166,12 +181,14 @@ def wait(
     servers: FloatArray,
     utilisation: FloatArray,
     batch: FloatArray,
+    chance: FloatArray | None = None,
 ) -> Wait:
     """Waiting at stations in equilibrium; infinite where utilisation reaches 1.
 
     All arguments broadcast. `rate` to `squares` as in `Station`; `servers` may be fractional
     (cores over cores per job). With `batch` > 1, a job is a batch: a request finds the server
     busy with batches that need not be full, so the chance to wait is that of single requests.
+    `chance` is the probability of waiting where it is known from elsewhere.
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         safe = np.minimum(utilisation, 1 - 1e-12)
@@ -183,6 +200,8 @@ def wait(
         # Regular arrivals wait both more rarely and, if they do, shorter.
         probability = probability * _regular(arrival_scv, service_scv, safe)
         spread = (arrival_scv + service_scv) / (1 + service_scv)
+        if chance is not None:
+            probability, spread = chance, np.ones_like(spread)
         tau = spread * second / (2 * busy) / (servers * (1 - safe))
         mean = probability * tau
         rest = spread**2 * third / (3 * busy * (1 - safe) * servers**2)
@@ -192,6 +211,55 @@ def wait(
         mean = np.where(idle, 0.0, np.where(full, np.inf, mean))
         variance = np.where(idle | full, 0.0, np.maximum(square - mean**2, 0.0))
     return Wait(mean, variance)
+
+
+def lengthened(sums: Mapping[str, FloatArray], delay: Wait) -> dict[str, FloatArray]:
+    """A station's sums where each job first waits for its device, its worker being taken.
+
+    The third moment of a delay is that of one which is exponential, if there is any. Infinite
+    delays count as none: whoever adds them up gets infinity anyway.
+    """
+    mean = np.where(np.isfinite(delay.mean), delay.mean, 0.0)
+    square = np.where(mean > 0, delay.variance + mean**2, 0.0)
+    cube = 1.5 * square**2 / np.maximum(mean, 1e-300)
+    rate, busy, second = sums["rate"], sums["busy"], sums["second"]
+    return {
+        **sums,
+        "busy": busy + rate * mean,
+        "second": second + 2 * busy * mean + rate * square,
+        "third": sums["third"] + 3 * second * mean + 3 * busy * square + rate * cube,
+    }
+
+
+def occupied(held: FloatArray, units: int, workers: int, busy: float) -> FloatArray:
+    """How much is held when `workers` more are there, `busy` of them on average.
+
+    Args:
+        held: `(size + 2,)` probabilities that 0, 1, ... size units are held, and of more.
+        units: What each holds while it is busy.
+        workers: How many there are.
+        busy: Of them, on average.
+    """
+    share = min(1.0, busy / workers) if workers else 0.0
+    if share <= 0 or units <= 0:
+        return held
+    found = np.zeros_like(held)
+    for k, chance in enumerate(_binomial(workers, share)):
+        shift = min(k * units, len(held) - 1)
+        found[shift:] += chance * held[: len(held) - shift]
+        found[-1] += chance * held[len(held) - shift :].sum()
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _binomial(count: int, share: float) -> tuple[float, ...]:
+    if share >= 1:
+        return (*(0.0,) * count, 1.0)
+    a, b, top = math.log(share), math.log1p(-share), math.lgamma(count + 1)
+    return tuple(
+        math.exp(top - math.lgamma(k + 1) - math.lgamma(count - k + 1) + k * a + (count - k) * b)
+        for k in range(count + 1)
+    )
 
 
 def _regular(arrival_scv: FloatArray, service_scv: FloatArray, rho: FloatArray) -> FloatArray:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from circinus.scenario import Scenario
-from circinus_coordinator.planning.latency import Station, wait
+from circinus_coordinator.planning.holding import Holding, Instance, tokens, units_held, units_of
+from circinus_coordinator.planning.latency import Station, Wait, lengthened, occupied, wait
 from circinus_coordinator.planning.uses import (
     LINK,
     MEMORY,
@@ -26,29 +27,22 @@ from circinus_coordinator.planning.uses import (
     Use,
 )
 
-__all__ = ["SLACK", "Instance", "Ledger", "Undo", "replicas_for", "tokens"]
+__all__ = [
+    "SLACK",
+    "SUMS",
+    "Instance",
+    "Ledger",
+    "Undo",
+    "replicas_for",
+    "tokens",
+]
 
 # Slack on capacities, relative: shares are computed by division.
 SLACK = 1e-9
+SUMS = ("rate", "busy", "second", "third", "scv", "squares")
+FloatArray = npt.NDArray[np.float64]
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-@dataclass(slots=True)
-class Instance:
-    """All workers of one (implementation, config, batch) on a device."""
-
-    memory_mb: float = 0.0
-    stateful: bool = False
-    station: Station = field(default_factory=Station)
-    compute: dict[str, float] = field(default_factory=dict)  # resource -> held per second
-    users: int = 0
-
-    def copy(self) -> Instance:
-        """An independent copy."""
-        return Instance(
-            self.memory_mb, self.stateful, self.station.copy(), dict(self.compute), self.users
-        )
 
 
 def replicas_for(busy: float, scenario: Scenario) -> int:
@@ -70,7 +64,13 @@ class Ledger:
         self.instances: dict[str, dict[InstanceKey, Instance]] = {}
         self.stations: dict[Resource, Station] = {}
         self.waits: dict[object, tuple[float, float]] = {}  # known until the next change
+        self._holdings: dict[object, Holding] = {}  # likewise
         self._worker: dict[Resource, InstanceKey] = {}
+
+    def forget(self) -> None:
+        """The loads have changed."""
+        self.waits.clear()
+        self._holdings.clear()
 
     def capacity(self, resource: Resource) -> float:
         """What may be planned of a resource."""
@@ -139,7 +139,7 @@ class Ledger:
     def add(self, use: Use, rate_rps: float, streams: float = 1) -> Undo:
         """Add a plan that serves `rate_rps` requests per second from `streams` equal sources."""
         undo = Undo(self, use)
-        self.waits.clear()
+        self.forget()
         for resource, amount in use.linear.items():
             self.linear[resource] = self.linear.get(resource, 0.0) + amount * rate_rps
         for step in use.steps:
@@ -173,37 +173,47 @@ class Ledger:
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
     def instance_wait(self, key: InstanceKey) -> tuple[float, float]:
-        """Mean (ms) and variance (ms²) of waiting for a worker of the instance."""
-        if key in self.waits:
-            return self.waits[key]
-        found = self.instances[key[0]][key]
-        replicas = self.replicas(found)
-        self.waits[key] = _wait(found.station, replicas, found.station.busy / replicas, key[3])
+        """Mean (ms) and variance (ms²) of waiting for a worker of the instance.
+
+        A worker that waits for its device is taken meanwhile.
+        """
+        if key not in self.waits:
+            found = self.instances[key[0]][key]
+            delays = [self.device_wait((name, key[0]), key) for name in found.compute]
+            delay = max(delays, default=(0.0, 0.0))
+            sums = {name: np.array(getattr(found.station, name)) for name in SUMS}
+            sums = lengthened(sums, Wait(np.array(delay[0]), np.array(delay[1])))
+            replicas = self.replicas(found)
+            self.waits[key] = _wait(sums, replicas, float(sums["busy"]) / replicas, key[3])
         return self.waits[key]
 
     def device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
-        """Mean and variance of a worker's waiting for its share of a per-second resource."""
+        """Mean and variance of a worker's waiting for its share of a per-second resource.
+
+        Where the workers of a device can all run at once nobody waits. Otherwise a worker meets
+        all others; its own queue keeps nobody waiting here, being before it.
+        """
         if (resource, key) not in self.waits:
             self.waits[resource, key] = self._device_wait(resource, key)
         return self.waits[resource, key]
 
     def _device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
-        """As `device_wait`, worked out.
-
-        Where the workers of a device can all run at once nobody waits. Otherwise a worker meets
-        the load of all others; its own keeps nobody waiting here, being queued before it.
-        """
-        station = self.stations.get(resource)
-        if station is None or station.busy <= 0:
+        holding, station = self.holding(resource), self.stations.get(resource)
+        if station is None or station.busy <= 0 or key not in holding.kinds:
             return 0.0, 0.0
-        name, device = resource
-        amount = self.scenario.class_of(device).resources.get(name, 0.0)
-        if self.needed(name, device) <= amount:
+        if holding.most <= holding.size:
             return 0.0, 0.0
-        own = self.instances[device][key]
-        others = self.linear.get(resource, 0.0) - own.compute.get(name, 0.0) / self.replicas(own)
-        width = tokens(self.linear.get(resource, 0.0), station.busy)
-        return _wait(station, amount / width, max(0.0, others) / amount, 1)
+        if holding.mean >= holding.size:
+            return math.inf, 0.0
+        units, workers, busy = holding.kinds[key]
+        others = occupied(holding.but(key), units, workers - 1, busy * (workers - 1) / workers)
+        return _wait(
+            {name: np.array(getattr(station, name)) for name in SUMS},
+            holding.size * station.busy / holding.mean,
+            (holding.mean - units * busy / workers) / holding.size,
+            1,
+            float(others[holding.size - units + 1 :].sum()),
+        )
 
     def needed(self, name: str, device: str) -> float:
         """Units of a resource held if all workers of the device ran at once."""
@@ -212,27 +222,40 @@ class Ledger:
             for i in self.instances.get(device, {}).values()
         )
 
-
-def tokens(held_per_second: float, busy: float) -> float:
-    """Whole units a worker holds while it runs: mean use while busy, rounded up."""
-    return float(max(1, math.ceil(held_per_second / busy - 1e-6))) if held_per_second > 0 else 0.0
+    def holding(self, resource: Resource) -> Holding:
+        """Who holds how much of a per-second resource of a device."""
+        key = ("holding", resource)
+        if key not in self._holdings:
+            name, device = resource
+            amount = self.scenario.class_of(device).resources.get(name, 0.0)
+            kinds = {
+                k: (
+                    units_held(name, amount, held, i.station.busy),
+                    self.replicas(i),
+                    i.station.busy,
+                )
+                for k, i in self.instances.get(device, {}).items()
+                if (held := i.compute.get(name, 0.0)) > 0
+            }
+            self._holdings[key] = Holding(units_of(name, amount), kinds)
+        return self._holdings[key]
 
 
 def _wait(
-    station: Station, servers: float, utilisation: float, batch: float
+    sums: Mapping[str, FloatArray],
+    servers: float,
+    utilisation: float,
+    batch: float,
+    chance: float | None = None,
 ) -> tuple[float, float]:
-    if station.busy <= 0 or utilisation <= 0:
+    if sums["busy"] <= 0 or utilisation <= 0:
         return 0.0, 0.0
     found = wait(
-        rate=np.array(station.rate),
-        busy=np.array(station.busy),
-        second=np.array(station.second),
-        third=np.array(station.third),
-        scv=np.array(station.scv),
-        squares=np.array(station.squares),
+        **sums,
         servers=np.array(servers),
         utilisation=np.array(utilisation),
         batch=np.array(batch),
+        chance=None if chance is None else np.array(chance),
     )
     return float(found.mean), float(found.variance)
 
@@ -255,7 +278,7 @@ class Undo:
     def __call__(self) -> None:
         """Take the plan back; undos must be called in reverse order."""
         ledger = self._ledger
-        ledger.waits.clear()
+        ledger.forget()
         _restore(ledger.linear, self._linear)
         _restore(ledger.stations, self._stations)
         for key, held in self._instances.items():

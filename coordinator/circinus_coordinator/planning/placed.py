@@ -265,5 +265,5 @@ def _compute_usd(
 
 
 def streams(query: Query, share: float) -> float:
-    """Independent request streams in a share of `count` queries; at least one."""
-    return max(1.0, query.count * share)
+    """Independent request streams in a share of `count` queries; below 1, the part of one."""
+    return query.count * share

@@ -5,17 +5,22 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.latency import dealt_scv, service_moments, wait
-from circinus_coordinator.planning.loads import SLACK, Ledger, tokens
+from circinus_coordinator.planning.holding import meeting
+from circinus_coordinator.planning.latency import (
+    Wait,
+    dealt_scv,
+    lengthened,
+    service_moments,
+    wait,
+)
+from circinus_coordinator.planning.loads import SLACK, SUMS, Ledger
 from circinus_coordinator.planning.programme import Programme, StepOptions
 from circinus_coordinator.planning.uses import InstanceKey
 
-__all__ = ["SUMS", "Base"]
+__all__ = ["Base"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-SUMS = ("rate", "busy", "second", "third", "scv", "squares")
 
 
 class Base:
@@ -76,52 +81,52 @@ class Base:
     def waits(self, new: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
         """Mean and variance of waiting for a worker, then for the device's resources."""
         replicas = self.replicas(new["busy"])
-        first = wait(
-            **new, servers=replicas, utilisation=new["busy"] / replicas, batch=self.step.batch
-        )
         mean: FloatArray = np.zeros(len(replicas))
         variance: FloatArray = np.zeros(len(replicas))
         for column, name in enumerate(self.programme.resources):
             if self.step.compute[:, column].any():
                 more = self._device_wait(column, name, new["busy"], replicas)
-                mean, variance = np.maximum(mean, more[0]), np.maximum(variance, more[1])
+                variance = np.where(more.mean > mean, more.variance, variance)
+                mean = np.maximum(mean, more.mean)
+        longer = lengthened(new, Wait(mean, variance))
+        first = wait(
+            **longer, servers=replicas, utilisation=longer["busy"] / replicas, batch=self.step.batch
+        )
         return first.mean + mean, first.variance + variance
 
-    def _device_wait(
-        self, column: int, name: str, busy: FloatArray, replicas: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        ledger, slot, use = self.ledger, self.step.slot, self.step.compute[:, column]
-        devices = self.programme.devices
-        amount = np.array([ledger.scenario.class_of(d).resources.get(name, 0.0) for d in devices])[
-            slot
-        ]
-        load = np.array([ledger.load((name, d)) for d in devices])[slot] + use * self.rate_rps
+    def _device_wait(self, column: int, name: str, busy: FloatArray, replicas: FloatArray) -> Wait:
+        """As `Ledger.device_wait`, with the query's own load on top."""
+        devices, ledger = self.programme.devices, self.ledger
+        used = sorted(set(self.step.slot.tolist()))
+        holdings = {slot: ledger.holding((name, devices[slot])) for slot in used}
+        use = self.step.compute[:, column] * self.rate_rps
+        after = np.zeros((4, len(busy)))  # held on average, by others, chance to wait, size
+        for i in np.flatnonzero(use > 0).tolist():
+            slot = int(self.step.slot[i])
+            row = self.step.rows[i]
+            key: InstanceKey = (devices[slot], self.step.implementation, row.config, row.batch)
+            amount = ledger.scenario.class_of(devices[slot]).resources.get(name, 0.0)
+            load = (self.compute[i, column] + use[i], busy[i], int(replicas[i]))
+            after[:, i] = meeting(holdings[slot], key, (name, amount), load)
+        held, others, chance, size = after
         sums = {
             s: np.array(
                 [
                     getattr(ledger.stations[name, d], s) if (name, d) in ledger.stations else 0.0
                     for d in devices
                 ]
-            )[slot]
+            )[self.step.slot]
             + self.own[s]
             for s in SUMS
         }
-        held = self.compute[:, column]
-        before = self.replicas(self.sums["busy"]) * _tokens(held, self.sums["busy"])
-        after = held + use * self.rate_rps
-        base = np.array([ledger.needed(name, d) for d in devices])[slot]
-        needed = base - before + replicas * _tokens(after, busy)
+        size = np.maximum(size, 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            others = np.maximum(0.0, load - after / replicas) / amount
             found = wait(
                 **sums,
-                servers=amount / _tokens(load, sums["busy"]),
-                utilisation=others,
-                batch=np.ones(len(slot)),
+                servers=size * sums["busy"] / np.maximum(held, 1e-300),
+                utilisation=np.where(held >= size, 1.0, others / size),
+                batch=np.ones(len(busy)),
+                chance=chance,
             )
-        none = (needed <= amount) | (use <= 0) | (others <= 0)
-        return np.where(none, 0.0, found.mean), np.where(none, 0.0, found.variance)
-
-
-def _tokens(held: FloatArray, busy: FloatArray) -> FloatArray:
-    return np.array([tokens(h, b) for h, b in zip(held, busy, strict=True)])
+        none = (use <= 0) | (chance <= 0)
+        return Wait(np.where(none, 0.0, found.mean), np.where(none, 0.0, found.variance))

@@ -18,8 +18,12 @@ from circinus.query import Query
 from circinus_coordinator.planning.baselines.entries import Entries
 from circinus_coordinator.planning.baselines.tables import Table
 from circinus_coordinator.planning.baselines.views import View
+from circinus_coordinator.planning.holding import meeting
 from circinus_coordinator.planning.latency import (
     Station,
+    Wait,
+    dealt_scv,
+    lengthened,
     percentile_factor,
     service_moments,
     service_variance,
@@ -121,49 +125,46 @@ class Ways:
     ) -> tuple[FloatArray, FloatArray]:
         """Mean and variance of each step's waiting, own load included."""
         steps, own = self.steps, self._own(query, share)
-        held, there, compute = self._held(ledger, machines)
+        held, compute = self._held(ledger, machines)
         total = {name: held[name] + own[name] for name in _FIELDS}
         limit = ledger.scenario.max_utilisation
         replicas = np.maximum(1.0, np.ceil(total["busy"] / limit * (1 - SLACK)))
         replicas = np.where(steps.stateful, 1.0, replicas)
-        before = np.maximum(1.0, np.ceil(held["busy"] / limit * (1 - SLACK))) * there
-        found = wait(
-            **total, servers=replicas, utilisation=total["busy"] / replicas, batch=steps.batch
-        )
-        mean, variance = found.mean, found.variance
         rate = query.rate_rps * query.count * share
-        added = np.where(steps.stateful, 1.0 - there, replicas - before)
-        worst_mean: FloatArray = np.zeros(len(mean))
-        worst_variance: FloatArray = np.zeros(len(mean))
+        worst_mean: FloatArray = np.zeros(len(replicas))
+        worst_variance: FloatArray = np.zeros(len(replicas))
         for column, name in enumerate(self.table.catalogue.resources):
             use = steps.compute[:, column]
             if use.any():
-                loads = (use * rate, compute[:, column] + use * rate)
-                pair = self._device(ledger, machines, name, own, loads, (added, replicas))
+                loads = (use * rate, compute[:, column] + use * rate, total["busy"])
+                pair = self._device(ledger, machines, name, own, loads, replicas)
+                worst_variance = np.where(pair[0] > worst_mean, pair[1], worst_variance)
                 worst_mean = np.maximum(worst_mean, pair[0])
-                worst_variance = np.maximum(worst_variance, pair[1])
-        return mean + worst_mean, variance + worst_variance
+        longer = lengthened(total, Wait(worst_mean, worst_variance))
+        found = wait(
+            **longer, servers=replicas, utilisation=longer["busy"] / replicas, batch=steps.batch
+        )
+        return found.mean + worst_mean, found.variance + worst_variance
 
     def _own(self, query: Query, share: float) -> dict[str, FloatArray]:
         """What the query's own requests add to each step's station."""
-        steps, count = self.steps, max(1.0, query.count * share)
+        steps, count = self.steps, query.count * share
         rate = query.rate_rps * query.count * share / 1e3 / steps.batch
         return {
             "rate": rate,
             "busy": rate * steps.mean,
             "second": rate * steps.second,
             "third": rate * steps.third,
-            "scv": rate * arrival_scv(query),
-            "squares": rate * rate / count,
+            "scv": rate * dealt_scv(arrival_scv(query), count),
+            "squares": rate * rate / max(1.0, count),
         }
 
     def _held(
         self, ledger: Ledger, machines: list[str]
-    ) -> tuple[dict[str, FloatArray], FloatArray, FloatArray]:
-        """What each step's instance carries already, whether it is there, what it computes."""
+    ) -> tuple[dict[str, FloatArray], FloatArray]:
+        """What each step's instance carries already, and what it computes."""
         steps = self.steps
         held: dict[str, FloatArray] = {name: np.zeros(len(steps.slot)) for name in _FIELDS}
-        there: FloatArray = np.zeros(len(steps.slot))
         compute: FloatArray = np.zeros_like(steps.compute)
         resources = self.table.catalogue.resources
         for k, (slot, key) in enumerate(zip(steps.slot.tolist(), steps.key, strict=True)):
@@ -171,11 +172,10 @@ class Ways:
             instances = ledger.instances.get(device)
             found = instances.get((device, *key)) if instances else None
             if found is not None:
-                there[k] = 1.0
                 for name in _FIELDS:
                     held[name][k] = getattr(found.station, name)
                 compute[k] = [found.compute.get(r, 0.0) for r in resources]
-        return held, there, compute
+        return held, compute
 
     def _device(
         self,
@@ -183,39 +183,36 @@ class Ways:
         machines: list[str],
         name: str,
         own: Mapping[str, FloatArray],
-        loads: tuple[FloatArray, FloatArray],
-        workers: tuple[FloatArray, FloatArray],
+        loads: tuple[FloatArray, FloatArray, FloatArray],
+        replicas: FloatArray,
     ) -> tuple[FloatArray, FloatArray]:
         """Waiting for the machine itself, as `Ledger.device_wait`."""
-        steps, (mine, instance), (added, replicas) = self.steps, loads, workers
-        used = np.unique(steps.slot)
-        amount, needed, linear = (np.zeros(len(machines)) for _ in range(3))
+        steps, (mine, instance, busy) = self.steps, loads
         sums = {field: np.zeros(len(machines)) for field in _FIELDS}
-        for slot in used.tolist():
-            device = machines[slot]
-            amount[slot] = ledger.scenario.class_of(device).resources.get(name, 0.0)
-            needed[slot] = ledger.needed(name, device)
-            linear[slot] = ledger.linear.get((name, device), 0.0)
-            station = ledger.stations.get((name, device), Station())
+        for slot in np.unique(steps.slot).tolist():
+            station = ledger.stations.get((name, machines[slot]), Station())
             for field in _FIELDS:
                 sums[field][slot] = getattr(station, field)
-        at = steps.slot
-        total = {field: sums[field][at] + own[field] for field in _FIELDS}
-        busy = np.maximum(own["busy"], 1e-300)
-        tokens = np.where(mine > 0, np.maximum(1.0, np.ceil(mine / busy - 1e-6)), 0.0)
-        crowded = needed[at] + added * tokens > amount[at]
-        everybody = linear[at] + mine
-        width = np.maximum(1.0, np.ceil(everybody / np.maximum(total["busy"], 1e-300) - 1e-6))
-        others = np.maximum(0.0, everybody - instance / replicas)
-        room = np.maximum(amount[at], 1e-12)
-        found = wait(
-            **total,
-            servers=room / width,
-            utilisation=others / room,
-            batch=np.ones(len(at)),
-        )
-        counts = crowded & (mine > 0)
-        return np.where(counts, found.mean, 0.0), np.where(counts, found.variance, 0.0)
+        total = {field: sums[field][steps.slot] + own[field] for field in _FIELDS}
+        after = np.zeros((4, len(busy)))
+        for k in np.flatnonzero(mine > 0).tolist():
+            device = machines[int(steps.slot[k])]
+            amount = ledger.scenario.class_of(device).resources.get(name, 0.0)
+            load = (instance[k], busy[k], int(replicas[k]))
+            holding = ledger.holding((name, device))
+            after[:, k] = meeting(holding, (device, *steps.key[k]), (name, amount), load)
+        held, others, chance, size = after
+        size = np.maximum(size, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = wait(
+                **total,
+                servers=size * total["busy"] / np.maximum(held, 1e-300),
+                utilisation=np.where(held >= size, 1.0, others / size),
+                batch=np.ones(len(busy)),
+                chance=chance,
+            )
+        none = (mine <= 0) | (chance <= 0)
+        return np.where(none, 0.0, found.mean), np.where(none, 0.0, found.variance)
 
 
 def _steps(found: list[tuple[int, int, int, int]], table: Table, kinds: list[int]) -> _Steps:
