@@ -26,6 +26,8 @@ _ROUNDS, _FINE = 150, 50
 _NEARLY = 1.2
 # Beyond this many units the master programme is solved without going on to a vertex.
 _LARGE = 20_000
+# Units that first plans are sought for.
+_SAMPLE = 1_500
 # Rounds of pricing new plans before the master programme is believed.
 _PRICINGS = 6
 # Relative: pricing for columns may overlook this much, and a gap of this much is left alone.
@@ -80,10 +82,13 @@ def relax(
     units, capacity = make_units(market), market.capacity
     began = clock()
     usd = _dollar(market, units)
-    if prices is None or not any(len(c.templates) for c in market.classes):
+    cold = prices is None or not any(len(c.templates) for c in market.classes)
+    if prices is None or cold:
         prices = _discover(market, units, usd)
     discovered = clock()
     pool = Pool.of(market, units, *everything(market, units))
+    # What the sample did not press on may well be scarce for the others.
+    prices = np.where(prices > 0, prices, first_prices(units, pool, capacity) if cold else 0.0)
     ascent = ascend(units, pool, capacity, prices, usd=usd, rounds=_ROUNDS, fine=_FINE)
     risen = clock()
     pool = pool.take(np.flatnonzero(ascent.touched))
@@ -142,19 +147,54 @@ def _priced(market: Market, solution: Solution) -> tuple[float, IntArray, IntArr
 
 
 def _discover(market: Market, units: Units, usd: float) -> FloatArray:
-    """First templates, from free resources to those that some demand presses on; their prices."""
-    prices: FloatArray = np.zeros(len(market.capacity))
+    """First templates, from free resources to those that some demand presses on; their prices.
+
+    Of many units a sample is asked: all of some sources, with their part of what is pooled.
+    """
+    index, capacity = _sample(market, units)
+    units = units.take(index)
+    prices: FloatArray = np.zeros(len(capacity))
     for turn in range(_PRICINGS):
         pool = Pool.of(market, units, *everything(market, units))
         if turn == 0:
-            prices = first_prices(units, pool, market.capacity)
-        ascent = ascend(
-            units, pool, market.capacity, prices, usd=usd, rounds=40, fine=0, gentle=turn > 0
-        )
+            prices = first_prices(units, pool, capacity)
+        ascent = ascend(units, pool, capacity, prices, usd=usd, rounds=40, fine=0, gentle=turn > 0)
         prices = ascent.prices
         if not price_all(market, units, prices, usd, slack=_ROUGH).improved:
             break
-    return prices
+    return np.where(_pressed(units, pool, len(capacity)), prices, 0.0)
+
+
+def _pressed(units: Units, pool: Pool, rows: int) -> npt.NDArray[np.bool_]:
+    """`(rows,)`: those that some column uses."""
+    found = np.zeros(rows, dtype=np.bool_)
+    found[pool.use.indices] = True
+    return found & (len(units) > 0)
+
+
+def _sample(market: Market, units: Units) -> tuple[IntArray, FloatArray]:
+    """Units to learn from, and the capacities they would have to themselves."""
+    every: IntArray = np.arange(len(units), dtype=np.int64)
+    parts = len(units) // _SAMPLE
+    if parts <= 1:
+        return every, market.capacity
+    node = np.zeros(len(units), dtype=np.int64)
+    for number, kind in market.of_class():
+        mine = units.kind == number
+        first = np.array([site.nodes[0] for site in kind.sites], dtype=np.int64)
+        node[mine] = first[units.site[mine]]
+    chosen = every[node % parts == 0]
+    demand = units.rate * units.weight
+    share = float(demand[chosen].sum() / demand.sum())
+    members = market.sites.members
+    pooled = np.array(
+        [
+            max(len(members[one]), len(members[two])) > 1
+            for _, one, two in market.sites.resources.keys
+        ],
+        dtype=np.bool_,
+    )
+    return chosen, np.where(pooled, market.capacity * share, market.capacity)
 
 
 def _dollar(market: Market, units: Units) -> float:
