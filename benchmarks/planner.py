@@ -1,6 +1,7 @@
 """All planners on the same generated scenarios, judged by evaluator and simulator.
 
-Run: ``circinus bench planner [--quick] [--seeds K] [--queries N] [--out DIR] ...`` (``--help``
+Run: ``circinus bench planner [--quick] [--seeds K] [--queries N] [--out DIR] ...``, or
+``circinus bench planner --scale`` for seconds and gaps of ours from 1,000 queries up (``--help``
 for the rest). Prints goodput, cost on the same queries, planning time, and every target with what
 was reached; writes tables, raw rows, plots and a manifest to a folder. See docs/benchmarks.md.
 """
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 
 from benchmarks._planner.compare import compare
 from benchmarks._planner.options import parse
+from benchmarks._planner.scale import scale
 
 BRIEF = ("--quick",)
 """In a run of all benchmarks."""
@@ -19,7 +21,10 @@ BRIEF = ("--quick",)
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Run it; 1 where a claim of a planner turned out to be wrong, else 0."""
-    return compare(parse(arguments), arguments)
+    options = parse(arguments)
+    if options.scale:
+        return scale(options.largest, options.first_seed)
+    return compare(options, arguments)
 
 
 if __name__ == "__main__":

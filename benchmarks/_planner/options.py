@@ -31,6 +31,7 @@ class Options:
         planners: Names, ours first.
         time_limit_s: Seconds of CPU for one planner on one scenario.
         requests: To simulate, about, over all queries of a scenario.
+        scale: Only show how our planner grows, up to `largest` queries.
     """
 
     queries: int = 60
@@ -47,6 +48,8 @@ class Options:
     queueing: bool = True
     out: Path = Path("build/bench-planner")
     quick: bool = False
+    scale: bool = False
+    largest: int = 10_000
 
 
 QUICK = Options(
@@ -121,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
         help="whether estimates count waiting [yes]",
     )
     add("--out", type=Path, metavar="DIR", help="for tables, plots, manifest [build/bench-planner]")
+    add(
+        "--scale",
+        action="store_const",
+        const=True,
+        help="instead: seconds and gaps of our planner from 1,000 queries up to --largest",
+    )
+    add("--largest", type=_at_least(1), metavar="N", help="queries, for --scale [10000]")
     add("--quick", action="store_const", const=True, help="small, in less than a minute")
     return parser
 
