@@ -16,7 +16,7 @@ __all__ = ["Filling", "Piece"]
 
 Piece = tuple[tuple[str, ...], float]
 """Device of each position (unused ones too), and requests per second that go this way."""
-# Machines of a group that are tried for a piece before it is put aside.
+# Machines of a group that are compared at a time.
 _TRIES = 16
 # A machine with less than this part of a capacity left is full.
 _FULL = 1e-7
@@ -96,16 +96,31 @@ class Filling:
                 if self._room(devices[at], use, steps.instances[at]) < least * (1 - 1e-9):
                     return None
                 continue
-            some = [
-                device
-                for device in self._candidates(nodes[at], use)[: -_TRIES - 1 : -1]
-                if device not in taken
-                and self._room(device, use, steps.instances[at]) >= least * (1 - 1e-9)
-            ]
+            some = self._fitting(nodes[at], use, steps.instances[at], least, taken)
             if not some:
                 return None
             devices[at] = max(some, key=lambda device: self._fit(device, use))
         return tuple(devices)
+
+    def _fitting(
+        self,
+        node: int,
+        use: Sequence[tuple[int, float]],
+        instances: Sequence[tuple[Instance, float]],
+        least: float,
+        taken: set[str],
+    ) -> list[str]:
+        """A few machines of a group that have room; those being filled come first."""
+        candidates = self._candidates(node, use)
+        for end in range(len(candidates), 0, -_TRIES):
+            some = [
+                device
+                for device in candidates[max(0, end - _TRIES) : end]
+                if device not in taken and self._room(device, use, instances) >= least * (1 - 1e-9)
+            ]
+            if some:
+                return some
+        return []
 
     def _candidates(self, node: int, use: Sequence[tuple[int, float]]) -> list[str]:
         """Machines of a group that are not full of what is used, the one being filled last."""
