@@ -6,22 +6,32 @@ until it is through, however little it computes meanwhile.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from circinus.fleet import CORES
-from circinus_coordinator.planning.latency import Station, occupied
+from circinus_coordinator.planning.latency import Station
 from circinus_coordinator.planning.uses import InstanceKey
 
-__all__ = ["Holding", "Instance", "meeting", "tokens", "units_held", "units_of"]
+__all__ = [
+    "Holding",
+    "Instance",
+    "at_least",
+    "meeting",
+    "occupied",
+    "tokens",
+    "units_held",
+    "units_of",
+]
 
-FloatArray = npt.NDArray[np.float64]
 # Accelerators are shared out in as many parts.
 PARTS = 64
+# Longer sums are left to numpy, which adds in pairs and so loses less.
+_PAIRWISE = 8
 
 
 @dataclass(slots=True)
@@ -54,18 +64,67 @@ class Holding:
         self.kinds = kinds
         self.most = sum(units * workers for units, workers, _ in kinds.values())
         self.mean = math.fsum(units * busy for units, _, busy in kinds.values())
-        self._but: dict[InstanceKey | None, FloatArray] = {}
+        self._before: list[list[float]] = [[1.0] + [0.0] * (size + 1)]  # by the first kinds
+        self._but: dict[InstanceKey | None, list[float]] = {}
+        self._at = {key: k for k, key in enumerate(kinds)}
 
-    def but(self, key: InstanceKey | None) -> FloatArray:
+    def but(self, key: InstanceKey | None) -> list[float]:
         """`(size + 2,)` probabilities of what all but one instance hold; None leaves none out."""
         if key not in self._but:
-            held: FloatArray = np.zeros(self.size + 2)
-            held[0] = 1.0
-            for other, kind in self.kinds.items():
-                if other != key:
-                    held = occupied(held, *kind)
+            kinds = list(self.kinds.values())
+            at = len(kinds) if key is None else self._at.get(key, len(kinds))
+            for kind in kinds[len(self._before) - 1 : at]:
+                self._before.append(occupied(self._before[-1], *kind))
+            held = self._before[at]
+            for kind in kinds[at + 1 :]:
+                held = occupied(held, *kind)
             self._but[key] = held
         return self._but[key]
+
+
+def occupied(held: list[float], units: int, workers: int, busy: float) -> list[float]:
+    """How much is held when `workers` more are there, `busy` of them on average.
+
+    Args:
+        held: `(size + 2,)` probabilities that 0, 1, ... size units are held, and of more.
+        units: What each holds while it is busy.
+        workers: How many there are.
+        busy: Of them, on average.
+    """
+    share = min(1.0, busy / workers) if workers else 0.0
+    if share <= 0 or units <= 0:
+        return held
+    last = len(held) - 1
+    chances = _binomial(workers, share)
+    found = [chances[0] * chance for chance in held]
+    for k, chance in enumerate(chances[1:], 1):
+        shift = min(k * units, last)
+        for to, before in enumerate(held[: last + 1 - shift], shift):
+            found[to] += chance * before
+        found[last] += chance * at_least(held, last + 1 - shift)
+    return found
+
+
+def at_least(held: list[float], units: int) -> float:
+    """The chance that so many units are held or more."""
+    tail = held[units:]
+    if len(tail) >= _PAIRWISE:
+        return float(np.array(tail).sum())
+    total = 0.0
+    for chance in tail:
+        total += chance
+    return total
+
+
+@functools.lru_cache(maxsize=4096)
+def _binomial(count: int, share: float) -> tuple[float, ...]:
+    if share >= 1:
+        return (*(0.0,) * count, 1.0)
+    a, b, top = math.log(share), math.log1p(-share), math.lgamma(count + 1)
+    return tuple(
+        math.exp(top - math.lgamma(k + 1) - math.lgamma(count - k + 1) + k * a + (count - k) * b)
+        for k in range(count + 1)
+    )
 
 
 def meeting(
@@ -96,7 +155,7 @@ def meeting(
         return mean, others, 1.0, holding.size
     rest = holding.but(key if before else None)
     rest = occupied(rest, units, workers - 1, busy * (workers - 1) / workers)
-    return mean, others, float(rest[holding.size - units + 1 :].sum()), holding.size
+    return mean, others, at_least(rest, holding.size - units + 1), holding.size
 
 
 def units_of(name: str, amount: float) -> int:

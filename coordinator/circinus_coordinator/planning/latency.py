@@ -40,12 +40,13 @@ __all__ = [
     "Wait",
     "dealt_scv",
     "lengthened",
-    "occupied",
+    "lengthened_one",
     "percentile_factor",
     "percentile_ms",
     "service_moments",
     "service_variance",
     "wait",
+    "wait_one",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,6 +55,8 @@ FloatArray = npt.NDArray[np.float64]
 _SHAPE = 4
 # A profile knows p50, p95 and p99; a percentile above this is fitted to p99, below it to p95.
 _NEARER_TO_P99 = 97.0
+# Fewer busy servers than this keep nobody waiting; their square would underflow.
+_IDLE = 1e-150
 
 
 @functools.lru_cache(maxsize=256)
@@ -127,11 +130,11 @@ class Station:
 
         Below 1, `streams` is the part of one stream that is dealt here.
         """
-        moments = service_moments(np.array(service_ms), np.array(variance))
+        second, third = _moments(service_ms, variance)
         self.rate += rate
         self.busy += rate * service_ms
-        self.second += rate * float(moments[0])
-        self.third += rate * float(moments[1])
+        self.second += rate * second
+        self.third += rate * third
         self.scv += rate * dealt_scv(scv, streams)
         self.squares += rate * rate / max(1.0, streams)
 
@@ -160,6 +163,12 @@ def service_moments(mean: FloatArray, variance: FloatArray) -> tuple[FloatArray,
         scv = np.where(mean > 0, variance / np.maximum(mean, 1e-300) ** 2, 0.0)
     scv = np.minimum(scv, 1e6)  # a mean of ~0 with a variance: keep the powers finite
     return mean**2 * (1 + scv), mean**3 * (1 + scv) * (1 + 2 * scv)
+
+
+@functools.lru_cache(maxsize=4096)
+def _moments(mean: float, variance: float) -> tuple[float, float]:
+    second, third = service_moments(np.array(mean), np.array(variance))
+    return float(second), float(third)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +222,42 @@ def wait(
     return Wait(mean, variance)
 
 
+def wait_one(
+    station: Station,
+    *,
+    servers: float,
+    utilisation: float,
+    batch: float = 1,
+    chance: float | None = None,
+) -> tuple[float, float]:
+    """Mean and variance of `wait` at a single station, many times as fast on floats."""
+    rate, busy, second = station.rate, station.busy, station.second
+    if busy <= _IDLE or utilisation <= 0:
+        return 0.0, 0.0
+    if utilisation >= 1:
+        return math.inf, 0.0
+    safe = min(utilisation, 1 - 1e-12)
+    if chance is None:
+        chance = safe ** (math.sqrt(2 * (servers + 1)) - 1)
+        if batch > 1:
+            chance = max(chance, min(1.0, safe * batch) ** max(servers, 1.0))
+        service_scv = max(second * rate / busy**2 - 1, 0.0)
+        streams = rate * rate / max(station.squares, 1e-300)
+        weight = 1 / (1 + 4 * (1 - safe) ** 2 * max(streams - 1, 0.0))
+        arrival_scv = weight * (station.scv / rate) + 1 - weight
+        lacking = max(1.0 - arrival_scv, 0.0)
+        scv = max(arrival_scv + service_scv, 1e-12)
+        # numpy's, as for arrays: that of math may differ in the last bit
+        chance *= float(np.exp(-2 * (1 - safe) * lacking**2 / (3 * max(safe, 1e-12) * scv)))
+        spread = (arrival_scv + service_scv) / (1 + service_scv)
+    else:
+        spread = 1.0
+    tau = spread * second / (2 * busy) / (servers * (1 - safe))
+    mean = chance * tau
+    rest = spread**2 * station.third / (3 * busy * (1 - safe) * (servers * servers))
+    return mean, max(chance * (2 * safe * tau**2 + rest) - mean * mean, 0.0)
+
+
 def lengthened(sums: Mapping[str, FloatArray], delay: Wait) -> dict[str, FloatArray]:
     """A station's sums where each job first waits for its device, its worker being taken.
 
@@ -231,34 +276,21 @@ def lengthened(sums: Mapping[str, FloatArray], delay: Wait) -> dict[str, FloatAr
     }
 
 
-def occupied(held: FloatArray, units: int, workers: int, busy: float) -> FloatArray:
-    """How much is held when `workers` more are there, `busy` of them on average.
-
-    Args:
-        held: `(size + 2,)` probabilities that 0, 1, ... size units are held, and of more.
-        units: What each holds while it is busy.
-        workers: How many there are.
-        busy: Of them, on average.
-    """
-    share = min(1.0, busy / workers) if workers else 0.0
-    if share <= 0 or units <= 0:
-        return held
-    found = np.zeros_like(held)
-    for k, chance in enumerate(_binomial(workers, share)):
-        shift = min(k * units, len(held) - 1)
-        found[shift:] += chance * held[: len(held) - shift]
-        found[-1] += chance * held[len(held) - shift :].sum()
-    return found
-
-
-@functools.lru_cache(maxsize=4096)
-def _binomial(count: int, share: float) -> tuple[float, ...]:
-    if share >= 1:
-        return (*(0.0,) * count, 1.0)
-    a, b, top = math.log(share), math.log1p(-share), math.lgamma(count + 1)
-    return tuple(
-        math.exp(top - math.lgamma(k + 1) - math.lgamma(count - k + 1) + k * a + (count - k) * b)
-        for k in range(count + 1)
+def lengthened_one(station: Station, delay: tuple[float, float]) -> Station:
+    """`lengthened` for a single station and the mean and variance of a delay, on floats."""
+    mean, variance = delay
+    if not 0 < mean < math.inf:
+        return station
+    rate, busy, second = station.rate, station.busy, station.second
+    square = variance + mean * mean
+    cube = 1.5 * (square * square) / max(mean, 1e-300)
+    return Station(
+        rate,
+        busy + rate * mean,
+        second + 2 * busy * mean + rate * square,
+        station.third + 3 * second * mean + 3 * busy * square + rate * cube,
+        station.scv,
+        station.squares,
     )
 
 

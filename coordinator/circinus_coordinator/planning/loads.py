@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from circinus.scenario import Scenario
-from circinus_coordinator.planning.holding import Holding, Instance, tokens, units_held, units_of
-from circinus_coordinator.planning.latency import Station, Wait, lengthened, occupied, wait
+from circinus_coordinator.planning.holding import (
+    Holding,
+    Instance,
+    at_least,
+    occupied,
+    tokens,
+    units_held,
+    units_of,
+)
+from circinus_coordinator.planning.latency import Station, lengthened_one, wait_one
 from circinus_coordinator.planning.uses import (
     LINK,
     MEMORY,
@@ -40,7 +46,6 @@ __all__ = [
 # Slack on capacities, relative: shares are computed by division.
 SLACK = 1e-9
 SUMS = ("rate", "busy", "second", "third", "scv", "squares")
-FloatArray = npt.NDArray[np.float64]
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -55,6 +60,15 @@ def replicas_for(busy: float, scenario: Scenario) -> int:
     return max(1, math.ceil(busy / scenario.max_utilisation * (1 - SLACK)))
 
 
+@dataclass(slots=True)
+class Known:
+    """What has been computed for a device, valid until its loads change."""
+
+    instance: dict[InstanceKey, tuple[float, float]] = field(default_factory=dict)
+    device: dict[str, dict[InstanceKey, tuple[float, float]]] = field(default_factory=dict)
+    holding: dict[str, Holding] = field(default_factory=dict)
+
+
 class Ledger:
     """Loads of everything, updated plan by plan; an undo restores them to the last bit."""
 
@@ -63,17 +77,17 @@ class Ledger:
         self.linear: dict[Resource, float] = {}
         self.instances: dict[str, dict[InstanceKey, Instance]] = {}
         self.stations: dict[Resource, Station] = {}
-        self.waits: dict[object, tuple[float, float]] = {}  # known until the next change
-        self._holdings: dict[object, Holding] = {}  # likewise
+        self.known: dict[str, Known] = {}  # by device
         self._worker: dict[Resource, InstanceKey] = {}
-
-    def forget(self) -> None:
-        """The loads have changed."""
-        self.waits.clear()
-        self._holdings.clear()
+        self._capacity: dict[Resource, float] = {}
 
     def capacity(self, resource: Resource) -> float:
         """What may be planned of a resource."""
+        if resource not in self._capacity:
+            self._capacity[resource] = self._capacity_of(resource)
+        return self._capacity[resource]
+
+    def _capacity_of(self, resource: Resource) -> float:
         scenario, kind = self.scenario, resource[0]
         if kind == LINK:
             found = scenario.network.between(resource[1], resource[2])
@@ -139,7 +153,6 @@ class Ledger:
     def add(self, use: Use, rate_rps: float, streams: float = 1) -> Undo:
         """Add a plan that serves `rate_rps` requests per second from `streams` equal sources."""
         undo = Undo(self, use)
-        self.forget()
         for resource, amount in use.linear.items():
             self.linear[resource] = self.linear.get(resource, 0.0) + amount * rate_rps
         for step in use.steps:
@@ -177,15 +190,16 @@ class Ledger:
 
         A worker that waits for its device is taken meanwhile.
         """
-        if key not in self.waits:
+        known = self._known(key[0]).instance
+        if key not in known:
             found = self.instances[key[0]][key]
             delays = [self.device_wait((name, key[0]), key) for name in found.compute]
-            delay = max(delays, default=(0.0, 0.0))
-            sums = {name: np.array(getattr(found.station, name)) for name in SUMS}
-            sums = lengthened(sums, Wait(np.array(delay[0]), np.array(delay[1])))
+            station = lengthened_one(found.station, max(delays, default=(0.0, 0.0)))
             replicas = self.replicas(found)
-            self.waits[key] = _wait(sums, replicas, float(sums["busy"]) / replicas, key[3])
-        return self.waits[key]
+            known[key] = wait_one(
+                station, servers=replicas, utilisation=station.busy / replicas, batch=key[3]
+            )
+        return known[key]
 
     def device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
         """Mean and variance of a worker's waiting for its share of a per-second resource.
@@ -193,9 +207,10 @@ class Ledger:
         Where the workers of a device can all run at once nobody waits. Otherwise a worker meets
         all others; its own queue keeps nobody waiting here, being before it.
         """
-        if (resource, key) not in self.waits:
-            self.waits[resource, key] = self._device_wait(resource, key)
-        return self.waits[resource, key]
+        known = self._known(resource[1]).device.setdefault(resource[0], {})
+        if key not in known:
+            known[key] = self._device_wait(resource, key)
+        return known[key]
 
     def _device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
         holding, station = self.holding(resource), self.stations.get(resource)
@@ -207,12 +222,11 @@ class Ledger:
             return math.inf, 0.0
         units, workers, busy = holding.kinds[key]
         others = occupied(holding.but(key), units, workers - 1, busy * (workers - 1) / workers)
-        return _wait(
-            {name: np.array(getattr(station, name)) for name in SUMS},
-            holding.size * station.busy / holding.mean,
-            (holding.mean - units * busy / workers) / holding.size,
-            1,
-            float(others[holding.size - units + 1 :].sum()),
+        return wait_one(
+            station,
+            servers=holding.size * station.busy / holding.mean,
+            utilisation=(holding.mean - units * busy / workers) / holding.size,
+            chance=at_least(others, holding.size - units + 1),
         )
 
     def needed(self, name: str, device: str) -> float:
@@ -224,9 +238,9 @@ class Ledger:
 
     def holding(self, resource: Resource) -> Holding:
         """Who holds how much of a per-second resource of a device."""
-        key = ("holding", resource)
-        if key not in self._holdings:
-            name, device = resource
+        name, device = resource
+        known = self._known(device).holding
+        if name not in known:
             amount = self.scenario.class_of(device).resources.get(name, 0.0)
             kinds = {
                 k: (
@@ -237,35 +251,23 @@ class Ledger:
                 for k, i in self.instances.get(device, {}).items()
                 if (held := i.compute.get(name, 0.0)) > 0
             }
-            self._holdings[key] = Holding(units_of(name, amount), kinds)
-        return self._holdings[key]
+            known[name] = Holding(units_of(name, amount), kinds)
+        return known[name]
 
-
-def _wait(
-    sums: Mapping[str, FloatArray],
-    servers: float,
-    utilisation: float,
-    batch: float,
-    chance: float | None = None,
-) -> tuple[float, float]:
-    if sums["busy"] <= 0 or utilisation <= 0:
-        return 0.0, 0.0
-    found = wait(
-        **sums,
-        servers=np.array(servers),
-        utilisation=np.array(utilisation),
-        batch=np.array(batch),
-        chance=None if chance is None else np.array(chance),
-    )
-    return float(found.mean), float(found.variance)
+    def _known(self, device: str) -> Known:
+        known = self.known.get(device)
+        if known is None:
+            known = self.known[device] = Known()
+        return known
 
 
 class Undo:
-    """What the ledger held before a plan was added."""
+    """What the ledger held and knew before a plan was added; what it knew is taken from it."""
 
     def __init__(self, ledger: Ledger, use: Use) -> None:
         self._ledger = ledger
         self._linear = {r: ledger.linear.get(r) for r in use.linear}
+        self._known = {d: ledger.known.pop(d, None) for d in {step.device for step in use.steps}}
         self._instances: dict[InstanceKey, Instance | None] = {}
         self._stations: dict[Resource, Station | None] = {}
         for step in use.steps:
@@ -278,7 +280,7 @@ class Undo:
     def __call__(self) -> None:
         """Take the plan back; undos must be called in reverse order."""
         ledger = self._ledger
-        ledger.forget()
+        _restore(ledger.known, self._known)
         _restore(ledger.linear, self._linear)
         _restore(ledger.stations, self._stations)
         for key, held in self._instances.items():

@@ -6,15 +6,21 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from circinus.profile import LatencyStats
 from circinus_coordinator.planning.latency import (
     Station,
+    Wait,
     dealt_scv,
+    lengthened,
+    lengthened_one,
     percentile_factor,
     percentile_ms,
     service_variance,
     wait,
+    wait_one,
 )
 
 
@@ -134,3 +140,60 @@ def test_a_light_load_hardly_waits() -> None:
 
 def test_a_full_station_waits_for_ever() -> None:
     assert waiting(1.0, cv2=1)[0] == math.inf
+
+
+FIELDS = ("rate", "busy", "second", "third", "scv", "squares")
+STREAMS = st.tuples(
+    st.floats(1e-6, 10),  # jobs per ms
+    st.floats(1e-3, 1e4),  # ms of service
+    st.just(0.0) | st.floats(0.01, 4),  # its squared coefficient of variation
+    st.floats(0.1, 4),  # that of the gaps
+    st.floats(0.05, 20),  # streams
+)
+
+
+@st.composite
+def stations(draw: st.DrawFn) -> Station:
+    station = Station()
+    for rate, mean, cv2, scv, streams in draw(st.lists(STREAMS, max_size=3)):
+        station.add(rate, mean, cv2 * mean**2, scv, streams)
+    return station
+
+
+def arrays(station: Station) -> dict[str, np.ndarray]:
+    return {name: np.array([getattr(station, name)]) for name in FIELDS}
+
+
+@given(
+    stations(),
+    st.floats(0.1, 30),
+    st.floats(0, 1.1),
+    st.sampled_from([1, 2, 8]),
+    st.none() | st.floats(0, 1),
+)
+def test_a_single_station_waits_as_one_among_many(
+    station: Station, servers: float, utilisation: float, batch: int, chance: float | None
+) -> None:
+    many = wait(
+        **arrays(station),
+        servers=np.array([servers]),
+        utilisation=np.array([utilisation]),
+        batch=np.array([batch]),
+        chance=None if chance is None else np.array([chance]),
+    )
+    mean, variance = wait_one(
+        station, servers=servers, utilisation=utilisation, batch=batch, chance=chance
+    )
+    assert mean == pytest.approx(many.mean[0], rel=1e-12)
+    rounding = 1e-12 * mean**2 if mean < math.inf else 0.0  # the mean's square is subtracted
+    assert variance == pytest.approx(many.variance[0], rel=1e-12, abs=rounding)
+
+
+@given(stations(), st.sampled_from([0.0, math.inf]) | st.floats(1e-6, 1e4), st.floats(0, 1e6))
+def test_a_single_station_is_lengthened_as_one_among_many(
+    station: Station, mean: float, variance: float
+) -> None:
+    many = lengthened(arrays(station), Wait(np.array([mean]), np.array([variance])))
+    one = lengthened_one(station, (mean, variance))
+    for name in FIELDS:
+        assert getattr(one, name) == pytest.approx(many[name][0], rel=1e-12, abs=0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from circinus.pipeline import Config
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import evaluate
-from circinus_coordinator.planning.holding import Holding
-from circinus_coordinator.planning.latency import occupied
+from circinus_coordinator.planning.holding import Holding, occupied
 from circinus_coordinator.planning.placed import place
 
 from circinus.decision import Assignment, Decision, Estimate, Step  # isort: skip
@@ -19,9 +19,9 @@ from circinus_coordinator.simulation import simulate  # isort: skip
 
 
 def test_what_independent_workers_hold_is_binomial() -> None:
-    held = np.zeros(6)
-    held[0] = 1
-    found = occupied(held, 2, 3, 1.5)  # three workers of two units, half of the time each
+    found = occupied(
+        [1.0] + [0.0] * 5, 2, 3, 1.5
+    )  # three workers of two units, half of the time each
     assert found == pytest.approx([0.125, 0, 0.375, 0, 0.375, 0.125])
 
 
@@ -31,6 +31,20 @@ def test_an_instance_left_out_holds_nothing() -> None:
     assert holding.mean == pytest.approx(1.0)
     assert holding.but(a) == pytest.approx([0.75, 0, 0.25, 0])
     assert holding.but(None) == pytest.approx([0.375, 0.375, 0.125, 0.125])
+
+
+KINDS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 3), st.floats(0.01, 3)), max_size=5)
+
+
+@given(KINDS, st.integers(1, 20), st.randoms(use_true_random=False))
+def test_who_is_left_out_does_not_matter_to_what_the_others_hold(kinds, size: int, rng) -> None:
+    named = {("d", str(k), Config(), 1): kind for k, kind in enumerate(kinds)}
+    holding, asked = Holding(size, named), [None, *named]
+    rng.shuffle(asked)
+    for key in asked:
+        others = Holding(size, {k: kind for k, kind in named.items() if k != key})
+        assert holding.but(key) == others.but(None)
+        assert sum(holding.but(key)) == pytest.approx(1)
 
 
 def judged(build, profile, rate: float, compute: float):

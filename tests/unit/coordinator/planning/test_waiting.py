@@ -6,6 +6,8 @@ import dataclasses
 
 import pytest
 
+from circinus.decision import Step
+from circinus.pipeline import Config
 from circinus_coordinator.planning import plan
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.labels import Aim, Limits, solve
@@ -99,6 +101,42 @@ def test_an_undo_restores_the_ledger_to_the_last_bit(build, profile) -> None:
     assert state() != before
     undo()
     assert state() == before
+
+
+def test_what_is_known_of_a_device_lasts_until_its_own_loads_change(build, profile) -> None:
+    names = ("a", "b", "c")
+    scenario = build(
+        queueing=True,
+        pipeline={"operators": {n: {"needs": list(names[:k][-1:])} for k, n in enumerate(names)}},
+        profiles=[
+            profile(n, kind, SPREAD, compute_s={"cores": 0.1})
+            for n in names
+            for kind in ("small", "middle")
+        ],
+    )
+    catalogue, query = Catalogue(scenario), scenario.queries[0]
+    here, there = (
+        place(catalogue, query, {n: Step(device=device, config=Config()) for n in names})
+        for device in ("pi", "box")
+    )
+
+    def known(ledger: Ledger) -> object:
+        keys = [step.key for step in here.use.steps]
+        return [(ledger.instance_wait(k), ledger.device_wait(("cores", "pi"), k)) for k in keys]
+
+    ledger = Ledger(scenario)
+    ledger.add(here.use, 2)
+    before, holding = known(ledger), ledger.holding(("cores", "pi"))
+    ledger.add(there.use, 2)
+    assert ledger.holding(("cores", "pi")) is holding
+    undo = ledger.add(here.use, 1.5)
+    fresh = Ledger(scenario)
+    for use, rate in ((here.use, 2), (there.use, 2), (here.use, 1.5)):
+        fresh.add(use, rate)
+    assert before != known(ledger) == known(fresh)
+    undo()
+    assert known(ledger) == before
+    assert ledger.holding(("cores", "pi")) is holding
 
 
 def test_a_queue_that_would_grow_for_ever_is_not_planned(build, profile) -> None:
