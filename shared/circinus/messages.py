@@ -7,7 +7,7 @@ higher `schema` than `SCHEMA` is not decoded.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -62,6 +62,12 @@ MAX_MESSAGE_BYTES = 8 << 20
 M = TypeVar("M", bound="Message")
 ConfigMap = dict[str, KnobValue]
 
+# What devices count is stored in 64 bits and read by JSON readers that know only floats: up to
+# 2**53 both keep every integer apart, also after adding one.
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+# No device has more cores, or megabytes, than this; it only keeps sums of them finite.
+Size = Annotated[float, msgspec.Meta(le=1e12)]
+
 
 class _Part(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """A piece of a message."""
@@ -85,7 +91,7 @@ class Status(Message, tag="status", frozen=True):
 
     device: str
     boot_id: str
-    session: int
+    session: Count
     online: bool
     clean: bool = False
     version: str = ""
@@ -111,8 +117,8 @@ class Emulation(_Part, frozen=True):
     """What on this device is made up, and therefore no measurement of real hardware."""
 
     slowdown: float = 1.0
-    cores: float | None = None
-    memory_mb: float | None = None
+    cores: Size | None = None
+    memory_mb: Size | None = None
     links: list[LinkEmulation] = []
 
 
@@ -123,8 +129,8 @@ class Capabilities(Message, tag="capabilities", frozen=True):
     boot_id: str
     device_class: str
     tier: str
-    cores: float
-    memory_mb: float
+    cores: Size
+    memory_mb: Size
     architecture: str
     os: str
     python: str
@@ -143,8 +149,8 @@ class InstanceReport(_Part, frozen=True):
     """State of one instance: starting, ready, failed or stopping."""
 
     state: str
-    ready: int = 0
-    restarts: int = 0
+    ready: Count = 0
+    restarts: Count = 0
     cause: str | None = None
 
 
@@ -158,7 +164,7 @@ class Reported(Message, tag="reported", frozen=True):
 
     device: str
     boot_id: str
-    version: int
+    version: Count
     hash: str
     phase: str
     instances: dict[str, InstanceReport] = {}
@@ -178,8 +184,8 @@ class ProbeSamples(Message, tag="samples", frozen=True):
 
     device: str
     request_id: str
-    seq: int
-    target: int
+    seq: Count
+    target: Count
     latency_ms: list[float] = []
     compute_s: list[float] = []
     output_bytes: list[float] = []
@@ -213,13 +219,13 @@ class RouteTelemetry(_Part, frozen=True):
 
     query: str
     plan: str
-    submitted: int = 0
-    completed: int = 0
-    within_latency: int = 0
-    shed: int = 0
-    failed: dict[str, int] = {}
-    latency: dict[int, int] = {}
-    scored: int = 0
+    submitted: Count = 0
+    completed: Count = 0
+    within_latency: Count = 0
+    shed: Count = 0
+    failed: dict[str, Count] = {}
+    latency: dict[int, Count] = {}
+    scored: Count = 0
     score_sum: float = 0.0
     price_usd: float = 0.0
     network_bytes: dict[str, float] = {}
@@ -236,14 +242,14 @@ class InstanceTelemetry(_Part, frozen=True):
     """
 
     key: str
-    requests: int = 0
-    batches: int = 0
-    service: dict[int, int] = {}
-    wait: dict[int, int] = {}
-    queued: int = 0
-    shed: int = 0
-    failed: int = 0
-    restarts: int = 0
+    requests: Count = 0
+    batches: Count = 0
+    service: dict[int, Count] = {}
+    wait: dict[int, Count] = {}
+    queued: Count = 0
+    shed: Count = 0
+    failed: Count = 0
+    restarts: Count = 0
     compute_s: float = 0.0
 
 
@@ -260,7 +266,7 @@ class Telemetry(Message, tag="telemetry", frozen=True):
 
     device: str
     boot_id: str
-    seq: int
+    seq: Count
     uptime_s: float
     cpu_percent: float = 0.0
     memory_mb: float = 0.0
@@ -269,7 +275,7 @@ class Telemetry(Message, tag="telemetry", frozen=True):
     routes: list[RouteTelemetry] = []
     instances: list[InstanceTelemetry] = []
     links: list[LinkMeasurement] = []
-    dropped: dict[str, int] = {}
+    dropped: dict[str, Count] = {}
     troubles: dict[str, str] = {}
     """Why the source or the sink of a query does not work here now, for people; by query."""
 

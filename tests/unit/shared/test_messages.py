@@ -34,6 +34,28 @@ def test_a_malformed_payload_is_invalid_input_and_nothing_worse(payload: bytes) 
         m.decode(payload, m.Desired)
 
 
+@pytest.mark.parametrize("figure", [-1, 2**53, 2**63 - 1, 2**63])
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        (m.Status(device="d", boot_id="b", session=1, online=True), "session"),
+        (
+            m.Reported(device="d", boot_id="b", version=1, hash="", phase="idle", refused="no"),
+            "version",
+        ),
+        (m.ProbeSamples(device="d", request_id="r", seq=1, target=0), "seq"),
+        (m.Telemetry(device="d", boot_id="b", seq=1, uptime_s=1.0), "seq"),
+    ],
+)
+def test_no_device_counts_to_where_a_store_ends(
+    message: m.Message, field: str, figure: int
+) -> None:
+    raw = msgspec.json.decode(m.encode(message))
+    assert m.decode(msgspec.json.encode({**raw, field: 2**53 - 1}), type(message))
+    with pytest.raises(InvalidInput, match=field):
+        m.decode(msgspec.json.encode({**raw, field: figure}), type(message))
+
+
 def test_an_oversized_payload_is_not_even_parsed() -> None:
     with pytest.raises(InvalidInput, match="too many"):
         m.decode(b"[" * (m.MAX_MESSAGE_BYTES + 1), m.Desired)

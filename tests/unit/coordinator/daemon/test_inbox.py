@@ -31,6 +31,7 @@ def test_a_sound_message_is_handed_on() -> None:
         b'{"type":"status","device":"d"}',
         encode(Status(device="other", boot_id="b", session=1, online=True)),
         encode(Status(device="d", boot_id="b", session=1, online=True, schema=99)),
+        encode(Status(device="d", boot_id="b", session=2**63 - 1, online=True)),
         b" " * (MAX_MESSAGE_BYTES + 1),
     ],
 )
