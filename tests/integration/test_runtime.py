@@ -220,7 +220,7 @@ def completed(a: Device) -> int:
 async def test_results_go_to_file_subscribers_and_mqtt(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "results.jsonl"
     published: list[tuple[str, bytes]] = []
-    async with device(publish=lambda query, event: published.append((query, event))) as a:
+    async with device(publish=lambda query, event: not published.append((query, event))) as a:
         await serve(a, ("Pass", {}))
         heard: list[ResultEvent] = []
         a.runtime.subscribe("q", heard.append)

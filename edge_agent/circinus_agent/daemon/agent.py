@@ -269,9 +269,12 @@ class Agent:
     def _answer(self, result: CommandResult) -> None:
         self._publish(self._topics.result, result)
 
-    def _publish_event(self, query: str, payload: bytes) -> None:
+    def _publish_event(self, query: str, payload: bytes) -> bool:
+        """Whether it was sent: what is not, for want of a connection, the link counts at once."""
         body = msgspec.json.encode({"query": query, "result": msgspec.Raw(payload)})
+        dropped = self._link.counters.dropped
         self._link.publish_soon(self._topics.event, body, qos=0)
+        return self._link.counters.dropped == dropped
 
     async def _telemetry(self, telemeter: Telemeter, busy: Callable[[], bool]) -> None:
         waited = 0.0

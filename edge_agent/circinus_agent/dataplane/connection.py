@@ -223,7 +223,16 @@ class Connection:
                 if waiting is not None and not waiting.done():
                     waiting.set_result(self._loop.time())
             elif frame.kind is not Kind.HELLO:
-                self._on_frame(self.device, frame)
+                self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        try:
+            self._on_frame(self.device, frame)
+        except Exception:
+            # A fault in what one frame set off must not end the connection that all share.
+            if not self._dropped["frame that failed here"]:
+                logger.exception("a frame of %s failed (told once)", self.device)
+            self._dropped["frame that failed here"] += 1
 
     def _complain(self, problem: str) -> None:
         if not self._dropped["malformed frame"]:

@@ -88,6 +88,9 @@ class Dialler:
                 await self._serve(socket, self.peer.device)
             except (Transient, InvalidInput) as error:
                 self._tell(str(error))
+            except Exception:
+                # Nobody awaits this task: ended, the peer would stay away unseen and for ever.
+                logger.exception("peer %s: the connection failed", self.peer.device)
             if loop.time() - started >= GOOD_S:
                 backoff.reset()
             # Also after a connection that ended at once: many devices may have lost it together.

@@ -126,6 +126,9 @@ class Router:
         if not all(self._is_here(plan, step, frame.kind) for step in frame.steps):
             self.dropped["frame for a step elsewhere"] += 1
             return
+        if frame.kind is Kind.WORK and not self._is_awaited(plan, frame):
+            self.dropped["frame of an unknown producer"] += 1
+            return
         transit_ms = self._transport.transit_ms(device, len(frame.payload))
         deadline = self._loop.time() + (frame.remaining_ms - transit_ms) / 1e3
         trace = Trace(spans=frame.spans, hops=frame.hops)
@@ -140,6 +143,11 @@ class Router:
         if kind is Kind.PULL:
             return plan.sources.get(step) == self.device
         return step in plan.steps and plan.steps[step].device == self.device
+
+    def _is_awaited(self, plan: Plan, frame: Frame) -> bool:
+        """Whether its output is one of those that its steps join; others join nothing."""
+        needs = [plan.steps[step].needs for step in frame.steps]
+        return all(len(n) <= 1 or frame.producer in n for n in needs)
 
     def _done_frame(self, device: str, plan: Plan, frame: Frame) -> None:
         request = self._requests.get((*plan.key, frame.request))

@@ -47,7 +47,8 @@ class Runtime:
         resolve: Turns a folder reference (a path or ``sha256:...``) into a folder; called in
             a thread.
         results: Folder of the files that results go to by a relative path.
-        publish: Publishes a small result of a query whose sink is MQTT: query and JSON.
+        publish: Publishes a small result of a query whose sink is MQTT: query and JSON; returns
+            whether it was sent.
         on_change: Called with an instance's key after its report has changed.
     """
 
@@ -58,7 +59,7 @@ class Runtime:
         transport: Transport,
         resolve: Callable[[str], Path] = Path,
         results: Path = Path(),
-        publish: Callable[[str, bytes], None] | None = None,
+        publish: Callable[[str, bytes], bool] | None = None,
         on_change: Callable[[str], None] | None = None,
     ) -> None:
         keep_freed_memory()

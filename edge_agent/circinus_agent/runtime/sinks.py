@@ -46,11 +46,11 @@ class Sinks:
     """Hands each result to whoever wants it.
 
     Args:
-        publish: Publishes a small result over MQTT: query and JSON.
+        publish: Publishes a small result over MQTT: query and JSON; whether it was sent.
         folder: Where files go whose path is relative.
     """
 
-    def __init__(self, publish: Callable[[str, bytes], None] | None, folder: Path) -> None:
+    def __init__(self, publish: Callable[[str, bytes], bool] | None, folder: Path) -> None:
         self.dropped: Counter[str] = Counter()
         self._publish = publish
         self._folder = folder
@@ -79,9 +79,15 @@ class Sinks:
         return query in self._subscribers
 
     def tell(self, event: ResultEvent) -> None:
-        """Hand a result to the subscribers alone."""
+        """Hand a result to the subscribers alone; one that raises is counted and passed over."""
         for callback in list(self._subscribers.get(event.query, ())):
-            callback(event)
+            try:
+                callback(event)
+            except Exception:
+                # Whoever calls this has other results to answer.
+                if not self.dropped["result that a subscriber failed on"]:
+                    logger.exception("a subscriber of %s failed (told once)", event.query)
+                self.dropped["result that a subscriber failed on"] += 1
 
     def take(self, event: ResultEvent, spec: SinkSpec) -> None:
         """Hand a result delivered here to its sink and the subscribers."""
@@ -89,12 +95,7 @@ class Sinks:
         if spec.kind == "file" and spec.path:
             self._in_background(event.query, partial(_append, self._folder / spec.path, event))
         elif spec.kind == "mqtt" and self._publish is not None:
-            if len(event.payload) > MAX_MQTT_BYTES:
-                cause = f"one of more than {MAX_MQTT_BYTES} bytes is too large for MQTT"
-                self._lost(event.query, "result too large for MQTT", cause)
-            else:
-                self._publish(event.query, event_json(event))
-                self._delivered(event.query)
+            self._over_mqtt(event, self._publish)
 
     def troubles(self, now: float) -> dict[str, str]:
         """Why results are lost, by query; `now` is loop time."""
@@ -112,6 +113,22 @@ class Sinks:
         """Write what waits."""
         if self._writer is not None:
             await asyncio.to_thread(self._writer.shutdown)
+
+    def _over_mqtt(self, event: ResultEvent, publish: Callable[[str, bytes], bool]) -> None:
+        if len(event.payload) > MAX_MQTT_BYTES:
+            cause = f"one of more than {MAX_MQTT_BYTES} bytes is too large for MQTT"
+            self._lost(event.query, "result too large for MQTT", cause)
+            return
+        try:
+            sent = publish(event.query, event_json(event))
+        except Exception as error:  # noqa: BLE001 - whoever calls this has results to answer
+            self._lost(event.query, "result that could not be published", _cause(error))
+            return
+        if sent:
+            self._delivered(event.query)
+        else:
+            cause = "the broker does not take them: no connection, or one that is too slow"
+            self._lost(event.query, "result without broker", cause)
 
     def _in_background(self, query: str, write: Callable[[], None]) -> None:
         if self._waiting >= MAX_WAITING:
@@ -146,11 +163,16 @@ class Sinks:
 
 
 def event_json(event: ResultEvent) -> bytes:
-    """The event as one JSON object on one line; bytes as base64, arrays as lists."""
+    """The event as one JSON object on one line; bytes as base64, arrays as lists.
+
+    Never raises: instead of an output that JSON does not have (a map with a key of None, say)
+    it carries ``{"error": why}``.
+    """
+    output: bytes
     try:
-        output = codec.plain(event.payload)
-    except InvalidInput as error:
-        output = {"error": str(error)}
+        output = _encode(codec.plain(event.payload))
+    except (InvalidInput, TypeError, ValueError, OverflowError, RecursionError) as error:
+        output = _encode({"error": f"not to be written as JSON: {error}"})
     return _encode(
         {
             "query": event.query,
@@ -158,7 +180,7 @@ def event_json(event: ResultEvent) -> bytes:
             "request": event.request,
             "step": event.step,
             "elapsed_ms": round(event.elapsed_ms, 3),
-            "output": output,
+            "output": msgspec.Raw(output),
         }
     )
 

@@ -171,6 +171,24 @@ def test_a_fork_sends_one_copy_to_a_device_and_a_join_waits_for_all(fleet: Fleet
     assert fleet.at_rest()
 
 
+def test_an_output_that_a_join_does_not_take_is_dropped(fleet: Fleet) -> None:
+    fleet.deploy(DIAMOND)
+    b = fleet.devices["b"]
+    for producer in ("l", "s"):
+        frame = Frame(
+            kind=Kind.WORK,
+            query="q",
+            plan="p",
+            request=1,
+            producer=producer,
+            steps=("j",),
+            budget_ms=1e3,
+            remaining_ms=1e3,
+        )
+        b.router.on_frame("a", frame)
+    assert b.router.dropped == {"frame of an unknown producer": 1}
+
+
 def test_several_last_steps_make_one_result(fleet: Fleet) -> None:
     fleet.deploy({"s": ("a", []), "l": ("a", ["s"]), "r": ("b", ["s"])})
     fleet.start({"s": codec.dumps(1)}, want=True)
