@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import pwd
 import signal
@@ -139,6 +140,42 @@ async def test_child_that_dies_comes_back_on_the_same_port(mosquitto: RunningBro
 
     await asyncio.wait_for(back(), DEADLINE_S)
     assert mosquitto.pid != pid
+
+
+@pytest.mark.needs_mosquitto
+async def test_child_comes_back_after_the_system_failed_to_start_it(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    execute, failed = child.MosquittoChild._execute, False
+
+    async def fail_once(*arguments: Any) -> Any:
+        nonlocal failed
+        if not failed:
+            failed = True
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await execute(*arguments)
+
+    async with start_broker(kind=BrokerKind.MOSQUITTO, data_dir=tmp_path) as broker:
+        monkeypatch.setattr(child.MosquittoChild, "_execute", fail_once)
+        assert broker.pid is not None
+        os.kill(broker.pid, signal.SIGKILL)
+
+        async def back() -> None:
+            while broker.restarts < 2 or broker.pid is None:
+                await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(back(), DEADLINE_S)
+    assert failed
+
+
+@pytest.mark.needs_mosquitto
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+async def test_a_broker_that_strangers_may_reach_is_warned_of(
+    host: str, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with start_broker(kind=BrokerKind.MOSQUITTO, data_dir=tmp_path, host=host):
+        pass
+    assert ("INSECURE" in caplog.text) is warned
 
 
 @pytest.mark.needs_mosquitto

@@ -1,8 +1,9 @@
 """Who may use which topic, for either broker from one rule.
 
 A client that gives a user name is held to it: a device, named by its id, publishes only under its
-own ``up/`` and reads only its own ``down/`` and the coordinator's status. The coordinator's name,
-and on loopback a client without a name, may do everything.
+own ``up/`` and reads only its own ``down/`` and the coordinator's status. The coordinator's name
+may do everything, and so may a client without a name, on whatever address the broker listens:
+`start_broker` warns of one beyond the loopback.
 """
 
 from __future__ import annotations

@@ -128,13 +128,17 @@ class MosquittoChild:
                 await self._process.wait()
                 log.error("the broker died (exit %s)", self._process.returncode)
             await asyncio.sleep(backoff.next_delay_s(time.monotonic() - started))
-            await self._end()
             started = time.monotonic()
             self.restarts += 1
             try:
+                await self._end()
                 await self._spawn()
             except BrokerFailed as error:
                 log.error("the broker does not come back: %s", error)
+            except Exception:
+                # A full disk or too many open files, say: nobody awaits this task, and without it
+                # the broker would stay away for good.
+                log.exception("the broker does not come back")
 
     async def _spawn(self) -> None:
         self._last_words.clear()

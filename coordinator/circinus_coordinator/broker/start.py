@@ -115,6 +115,8 @@ async def start_broker(
         if program is None:
             yield await _embedded(stack, host, port)
         else:
+            if not _is_loopback(host):
+                _warn_of_strangers(host)
             child = await _child(program, host, port, data_dir, max_payload_bytes)
             stack.push_async_callback(child.stop)
             yield RunningBroker(
@@ -149,11 +151,7 @@ async def _child(
 
 
 async def _embedded(stack: contextlib.AsyncExitStack, host: str, port: int) -> RunningBroker:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not _is_loopback(host):
         raise InvalidInput(
             f"the embedded broker listens on loopback only, not on {host}",
             remedy="install Mosquitto",
@@ -170,6 +168,22 @@ async def _embedded(stack: contextlib.AsyncExitStack, host: str, port: int) -> R
         kind=BrokerKind.EMBEDDED,
         address=BrokerAddress(host=host, port=port),
         protocol_versions=(Protocol.V311,),
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _warn_of_strangers(host: str) -> None:
+    log.warning(
+        "INSECURE: the broker listens on %s and asks nobody for a password: whoever reaches it can "
+        "read all messages, speak for any device and deploy operators. Listen on the loopback, "
+        "keep strangers out by a firewall, or run a broker that asks for passwords (--broker)",
+        host,
     )
 
 
