@@ -196,8 +196,10 @@ class Core:
         if isinstance(message, Capabilities):
             return self._on_devices(self.registry.capabilities(message, now), now)
         if isinstance(message, Telemetry):
-            self.monitor.telemetry(message, now)
-            return self._on_devices(self.registry.telemetry(message, now), now)
+            changes = self.registry.telemetry(message, now)
+            if self.registry.is_present(message.device, message.boot_id):
+                self.monitor.telemetry(message, now, self.rollout.promised(message.device))
+            return self._on_devices(changes, now)
         if isinstance(message, Reported):
             return self._rolled(self.rollout.on_reported(message, now), now)
         if isinstance(message, ProbeSamples):

@@ -14,6 +14,9 @@ kept in buckets of a few seconds. Definitions, for a query over a window:
   metered. The cap counts as met up to 2 % above it.
 * *goodput*: requests per second that met the latency SLO, if accuracy and cost are met for the
   query as a whole; else 0. *Attainment*: the same as a fraction of finished requests.
+
+A device is believed only what it was asked for: counts of routes it leads and of instances it was
+to run.
 """
 
 from __future__ import annotations
@@ -26,9 +29,17 @@ from typing import TypeVar
 
 from circinus.fleet import CORES
 from circinus.histogram import Histogram
-from circinus.messages import InstanceTelemetry, Route, RouteTelemetry, Telemetry
+from circinus.messages import (
+    DesiredBody,
+    InstanceTelemetry,
+    Route,
+    RouteTelemetry,
+    Telemetry,
+)
 from circinus.query import Slo
 from circinus.scenario import Scenario
+from circinus_coordinator.fleet.heard import Latest, Promised, few
+from circinus_coordinator.fleet.routes import touched
 
 __all__ = ["Measured", "Monitor"]
 
@@ -88,28 +99,35 @@ class _RouteBucket:
     price_usd: float = 0.0
     bytes: dict[str, float] = field(default_factory=dict)
 
-    def add(self, now: RouteTelemetry, before: RouteTelemetry | None) -> None:
+    def add(self, now: RouteTelemetry, before: RouteTelemetry | None, route: Route) -> None:
         b = before or RouteTelemetry(query=now.query, plan=now.plan)
         self.submitted += now.submitted - b.submitted
         self.completed += now.completed - b.completed
         self.within += now.within_latency - b.within_latency
         self.shed += now.shed - b.shed
-        _grow(self.failed, now.failed, b.failed)
+        self._fail({cause: n - b.failed.get(cause, 0) for cause, n in now.failed.items()})
         self.latency.merge(Histogram(now.latency).since(Histogram(b.latency)))
         self.scored += now.scored - b.scored
         self.score_sum += now.score_sum - b.score_sum
         self.price_usd += now.price_usd - b.price_usd
-        _grow(self.bytes, now.network_bytes, b.network_bytes)
+        devices = touched(route)
+        sent = {
+            hop: size for hop, size in now.network_bytes.items() if {*hop.split(">", 1)} <= devices
+        }
+        _grow(self.bytes, sent, b.network_bytes)
 
     def merge(self, other: _RouteBucket) -> None:
         self.start, self.end = min(self.start, other.start), max(self.end, other.end)
         for name in ("submitted", "completed", "within", "shed", "scored"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        _grow(self.failed, other.failed, {})
+        self._fail(other.failed)
         self.latency.merge(other.latency)
         self.score_sum += other.score_sum
         self.price_usd += other.price_usd
         _grow(self.bytes, other.bytes, {})
+
+    def _fail(self, more: Mapping[str, int]) -> None:
+        _grow(self.failed, few({c: n for c, n in more.items() if n}, set(self.failed)), {})
 
 
 @dataclass(slots=True)
@@ -126,6 +144,7 @@ class _InstanceBucket:
 
 
 _B = TypeVar("_B", _RouteBucket, _InstanceBucket)
+_K = TypeVar("_K")
 _N = TypeVar("_N", int, float)
 
 
@@ -144,61 +163,70 @@ class Monitor:
     """
 
     def __init__(self, started: float, *, horizon_s: float = 900.0) -> None:
-        self._started = started
         self._horizon_s = horizon_s
-        self._last: dict[str, tuple[float, Telemetry]] = {}
-        self._routes: dict[tuple[str, str], deque[_RouteBucket]] = {}
+        self._latest = Latest(started)
+        self._promised: dict[str, Promised] = {}
+        self._routes: dict[tuple[str, str, str], deque[_RouteBucket]] = {}
+        """By query, plan and lead."""
         self._instances: dict[tuple[str, str], deque[_InstanceBucket]] = {}
+        """By device and key."""
 
-    def telemetry(self, message: Telemetry, now: float) -> None:
-        """Take in what a device counted up to now."""
-        then, before = self._before(message, now)
-        if before is not None and before.boot_id == message.boot_id and message.seq <= before.seq:
-            return  # overtaken by a later one
-        self._last[message.device] = (now, message)
-        if before is None:
+    def telemetry(self, message: Telemetry, now: float, body: DesiredBody) -> None:
+        """Take in what a device counted up to now.
+
+        Args:
+            message: Of the incarnation that is there, as the registry judges.
+            body: What the device was told to run.
+        """
+        promised = self._promised.setdefault(message.device, Promised())
+        promised.update(message.device, body, now)
+        found = self._latest.take(message, now)
+        if found is None:
             return
-        routes = {(r.query, r.plan): r for r in before.routes}
-        for route in message.routes:
-            name = (route.query, route.plan)
-            if name not in self._routes and route == routes.get(name):
-                continue  # of a plan that is over: devices count for as long as they are up
-            bucket = _present(self._routes.setdefault(name, deque()), _RouteBucket, then, now)
-            bucket.changed |= route != routes.get(name)
-            bucket.add(route, routes.get(name))
-        instances = {i.key: i for i in before.instances}
-        for instance in message.instances:
-            place = (message.device, instance.key)
-            if place not in self._instances and instance == instances.get(instance.key):
-                continue
-            held = _present(self._instances.setdefault(place, deque()), _InstanceBucket, then, now)
-            held.changed |= instance != instances.get(instance.key)
-            held.add(instance, instances.get(instance.key))
-        self._forget(now)
-
-    def _before(self, message: Telemetry, now: float) -> tuple[float, Telemetry | None]:
-        """What the counters stood at, and when; None where that is not known."""
-        then, before = self._last.get(message.device, (now, None))
-        if before is not None and before.boot_id == message.boot_id:
-            return then, before
-        born = now - message.uptime_s
-        if born < self._started:
-            return now, None
-        empty = Telemetry(device=message.device, boot_id=message.boot_id, seq=-1, uptime_s=0.0)
-        return born, empty
-
-    def _forget(self, now: float) -> None:
+        then, before = found
+        self._take_routes(message, before, promised, then, now)
+        self._take_instances(message, before, promised, then, now)
         _prune(self._routes, now - self._horizon_s)
         _prune(self._instances, now - self._horizon_s)
 
+    def _take_routes(
+        self, message: Telemetry, before: Telemetry, promised: Promised, then: float, now: float
+    ) -> None:
+        earlier = {(r.query, r.plan): r for r in before.routes}
+        for name, counts in {(r.query, r.plan): r for r in message.routes}.items():
+            route = promised.routes.get(name)
+            if route is None:
+                continue  # nothing it leads, or over: devices count for as long as they are up
+            place = (*name, message.device)
+            same = counts == earlier.get(name)
+            if place not in self._routes and same:
+                continue
+            bucket = _present(self._routes.setdefault(place, deque()), _RouteBucket, then, now)
+            bucket.changed |= not same
+            bucket.add(counts, earlier.get(name), route)
+
+    def _take_instances(
+        self, message: Telemetry, before: Telemetry, promised: Promised, then: float, now: float
+    ) -> None:
+        earlier = {i.key: i for i in before.instances}
+        for key, counts in {i.key: i for i in message.instances}.items():
+            if not promised.has_instance(key):
+                continue
+            place = (message.device, key)
+            same = counts == earlier.get(key)
+            if place not in self._instances and same:
+                continue
+            held = _present(self._instances.setdefault(place, deque()), _InstanceBucket, then, now)
+            held.changed |= not same
+            held.add(counts, earlier.get(key))
+
     def last(self, device: str) -> Telemetry | None:
         """The latest of a device."""
-        found = self._last.get(device)
-        return found[1] if found else None
+        return self._latest.last(device)
 
     def plans(self, query: str) -> list[str]:
         """Plans of a query that have counts, by id."""
-        return sorted(plan for name, plan in self._routes if name == query)
+        return sorted({plan for name, plan, _ in self._routes if name == query})
 
     def measured(
         self,
@@ -222,7 +250,7 @@ class Monitor:
         total: _RouteBucket | None = None
         usd = 0.0
         priced = 0
-        for (name, plan_id), series in self._routes.items():
+        for (name, plan_id, _), series in self._routes.items():
             if name != query or plan not in (None, plan_id):
                 continue
             part = _joined(bucket for bucket in series if bucket.end > since)
@@ -260,7 +288,7 @@ class Monitor:
         return usd
 
 
-def _prune(table: dict[tuple[str, str], deque[_B]], since: float) -> None:
+def _prune(table: dict[_K, deque[_B]], since: float) -> None:
     for name in list(table):
         series = table[name]
         if not series or series[0].end >= since:

@@ -137,6 +137,11 @@ class Registry:
         state = self._devices.get(device)
         return state is not None and state.online
 
+    def is_present(self, device: str, boot_id: str) -> bool:
+        """This incarnation is the device's present one, online or not."""
+        state = self._devices.get(device)
+        return state is not None and state.boot_id == boot_id
+
     def status(self, message: Status, now: float) -> list[DeviceChange]:
         """A birth or a will."""
         state = self._devices.get(message.device) or DeviceState(id=message.device, lost_s=now)

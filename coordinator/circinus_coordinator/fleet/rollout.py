@@ -168,6 +168,11 @@ class Rollout:
         """What a device last said."""
         return self._reported.get(device)
 
+    def promised(self, device: str) -> DesiredBody:
+        """What a device was last told to have and run."""
+        document = self._state.documents.get(device)
+        return document.body if document else DesiredBody()
+
     def version(self, device: str) -> int:
         """Version of a device's document; 0 before the first."""
         document = self._state.documents.get(device)

@@ -23,7 +23,7 @@ from circinus.messages import (
 from circinus.pipeline import Deliver, Pipeline
 from circinus.query import Query
 
-__all__ = ["Dial", "PlannedRoute", "compile_routes", "compose", "devices_of", "plan_id"]
+__all__ = ["Dial", "PlannedRoute", "compile_routes", "compose", "devices_of", "plan_id", "touched"]
 
 Dial = Callable[[str, str], "tuple[str, Peer] | None"]
 """Of two devices: who dials, and whom; None where neither can."""
@@ -145,11 +145,12 @@ def devices_of(routes: Iterable[PlannedRoute]) -> set[str]:
     """Every device the routes touch."""
     found: set[str] = set()
     for planned in routes:
-        found.update(_touched(planned.route))
+        found.update(touched(planned.route))
     return found
 
 
-def _touched(route: Route) -> set[str]:
+def touched(route: Route) -> set[str]:
+    """Every device a route touches."""
     return {route.lead, *route.sources.values(), *(step.device for step in route.steps)}
 
 
@@ -158,7 +159,7 @@ def _pairs(route: Route) -> set[tuple[str, str]]:
     place = {step.name: step.device for step in route.steps}
     pairs = {(place[need], step.device) for step in route.steps for need in step.needs}
     pairs |= {(device, place[name]) for name, device in route.sources.items()}
-    pairs |= {(route.lead, device) for device in _touched(route)}
+    pairs |= {(route.lead, device) for device in touched(route)}
     return {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
 
 
@@ -171,7 +172,7 @@ def compose(routes: Iterable[tuple[PlannedRoute, bool]], dial: Dial) -> dict[str
     parts: dict[str, _Parts] = {}
     for planned, active in routes:
         route = msgspec.structs.replace(planned.route, active=active)
-        for device in _touched(route):
+        for device in touched(route):
             parts.setdefault(device, _Parts()).take(planned, route, device)
         for a, b in _pairs(route):
             found = dial(a, b)

@@ -21,6 +21,7 @@ from circinus.messages import (
     ProbeOperators,
     ProbeSamples,
     Reported,
+    RouteTelemetry,
     Status,
     Telemetry,
     decode,
@@ -191,6 +192,32 @@ def test_the_scenario_does_not_depend_on_the_order_of_events(tmp_path: Path) -> 
     assert documents[0] == documents[1]
 
 
+def test_what_is_in_force_stays_while_planning_fails_and_it_is_tried_again(
+    serving: Bench,
+) -> None:
+    core = serving.core
+    in_force = core.in_force
+    assert in_force is not None
+    effects = core.on_unplanned("no memory", serving.now)
+    assert [(note.text.rpartition(": ")[2], note.data) for note in effects.notes] == [
+        ("no memory", {"warning": True})
+    ]
+    assert core.in_force is in_force
+    assert core.planned is in_force
+    core.withdraw("q", serving.now)
+    core._replan._at = serving.now + 1
+    assert core.to_plan(serving.now + 0.9) is None
+    assert core.to_plan(serving.now + 1) is not None
+
+
+def test_a_decision_that_cannot_be_rolled_out_takes_the_place_of_nothing(serving: Bench) -> None:
+    planned = serving.core.planned
+    assert planned is not None
+    with pytest.raises(InvalidInput):
+        serving.core.on_planned(planned.scenario_bytes, b"{}", serving.now)
+    assert serving.core.planned is planned
+
+
 def test_a_restart_finds_the_same_scenario_and_plans_nothing(
     serving: Bench, tmp_path: Path
 ) -> None:
@@ -236,6 +263,16 @@ def test_what_an_agent_says_of_a_source_is_the_reason_of_its_query(serving: Benc
     assert (view.state, view.reason) == ("impaired", "pi1: no inputs for a: /nowhere")
     serving.say(msgspec.structs.replace(beat, seq=2, troubles={}))
     assert (serving.query().state, serving.query().reason) == ("serving", None)
+
+
+def test_an_agent_that_is_not_the_present_one_of_its_id_is_not_counted(serving: Bench) -> None:
+    (planned,) = serving.core.rollout.serving()["q"]
+    for seq, boot in ((1, "pi1"), (2, "copy"), (3, "pi1")):
+        done = RouteTelemetry(query="q", plan=planned.route.plan, completed=100 if seq == 2 else 5)
+        beat = Telemetry(device="pi1", boot_id=boot, seq=seq, uptime_s=1, routes=[done])
+        serving.say(beat)
+    (row,) = show.measurements(serving.core, serving.now, 60)
+    assert row.measured.completed == 5
 
 
 def test_an_operator_that_is_down_is_the_reason_of_its_query(serving: Bench) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from circinus.fleet import Device, DeviceClass, Link
 from circinus.histogram import Histogram
-from circinus.messages import InstanceTelemetry, Route, RouteStep, RouteTelemetry, Telemetry
+from circinus.messages import (
+    DesiredBody,
+    InstanceSpec,
+    InstanceTelemetry,
+    Route,
+    RouteStep,
+    RouteTelemetry,
+    Telemetry,
+)
 from circinus.query import Slo
 from circinus.scenario import Scenario
 from circinus_coordinator.fleet import Measured, Monitor
@@ -26,6 +35,14 @@ ROUTE = Route(
         RouteStep(name="t", device="b", instance="j", needs=["s"]),
     ],
 )  # fmt: skip
+OTHER = msgspec.structs.replace(ROUTE, plan="r")
+BODY = DesiredBody(
+    routes=[ROUTE, OTHER], instances=[InstanceSpec(key=key, run="m:A") for key in "ij"]
+)
+
+
+def take(monitor: Monitor, message: Telemetry, now: float, body: DesiredBody = BODY) -> None:
+    monitor.telemetry(message, now, body)
 
 
 def histogram(*values_ms: float) -> dict[int, int]:
@@ -61,8 +78,8 @@ def figures(
 def after(**values: object) -> Monitor:
     """A device that counted nothing until second 0, and this until second 10."""
     monitor = Monitor(0)
-    monitor.telemetry(report(seq=1), 0)
-    monitor.telemetry(report(seq=2, routes=[counts(**values)]), 10)
+    take(monitor, report(seq=1), 0)
+    take(monitor, report(seq=2, routes=[counts(**values)]), 10)
     return monitor
 
 
@@ -110,12 +127,12 @@ def priced() -> Monitor:
     """10 requests of 2 core seconds on a and 1 on b, whatever the clock says, 1 MB a to b."""
     monitor = Monitor(0)
     for device in "ab":
-        monitor.telemetry(report(device, seq=1), 0)
+        take(monitor, report(device, seq=1), 0)
     done = counts(submitted=10, completed=10, price_usd=0.1, network_bytes={"a>b": 1e7})
     on_a = InstanceTelemetry(key="i", requests=10, compute_s=20.0, service=histogram(500.0))
     on_b = InstanceTelemetry(key="j", requests=10, compute_s=10.0, service=histogram(9000.0))
-    monitor.telemetry(report("a", seq=2, routes=[done], instances=[on_a]), 10)
-    monitor.telemetry(report("b", seq=2, instances=[on_b]), 10)
+    take(monitor, report("a", seq=2, routes=[done], instances=[on_a]), 10)
+    take(monitor, report("b", seq=2, instances=[on_b]), 10)
     return monitor
 
 
@@ -136,48 +153,48 @@ def test_cost_is_unknown_while_a_step_has_not_reported() -> None:
 
 def test_what_was_counted_before_the_coordinator_started_is_left_out() -> None:
     monitor = Monitor(100)
-    monitor.telemetry(report(seq=7, routes=[counts(completed=500)]), 101)
+    take(monitor, report(seq=7, routes=[counts(completed=500)]), 101)
     assert figures(monitor, now=101).completed == 0
 
 
 def test_a_device_that_started_after_the_coordinator_counts_from_zero() -> None:
     monitor = Monitor(0)
-    monitor.telemetry(report(seq=1, uptime_s=5, routes=[counts(completed=5)]), 10)
+    take(monitor, report(seq=1, uptime_s=5, routes=[counts(completed=5)]), 10)
     assert figures(monitor).completed == 5
 
 
 def test_a_restarted_device_counts_from_zero_again() -> None:
     monitor = after(completed=5)
-    monitor.telemetry(report(seq=1, boot="y", uptime_s=2, routes=[counts(completed=3)]), 20)
+    take(monitor, report(seq=1, boot="y", uptime_s=2, routes=[counts(completed=3)]), 20)
     assert figures(monitor, now=20).completed == 8
 
 
 def test_a_message_that_was_overtaken_is_ignored() -> None:
     monitor = after(completed=5)
-    monitor.telemetry(report(seq=1, routes=[counts(completed=1)]), 11)
-    monitor.telemetry(report(seq=3, routes=[counts(completed=6)]), 12)
+    take(monitor, report(seq=1, routes=[counts(completed=1)]), 11)
+    take(monitor, report(seq=3, routes=[counts(completed=6)]), 12)
     assert figures(monitor, now=12).completed == 6
 
 
 def test_a_lost_message_costs_nothing() -> None:
     monitor = after(completed=5)
-    monitor.telemetry(report(seq=9, routes=[counts(completed=20)]), 12)
+    take(monitor, report(seq=9, routes=[counts(completed=20)]), 12)
     assert figures(monitor, now=12).completed == 20
 
 
 def test_what_lies_before_the_window_is_left_out() -> None:
     monitor = after(completed=5)
     for seq in range(3, 20):
-        monitor.telemetry(report(seq=seq, routes=[counts(completed=5 + seq)]), 10 + seq * 5)
+        take(monitor, report(seq=seq, routes=[counts(completed=5 + seq)]), 10 + seq * 5)
     found = figures(monitor, now=105, window_s=20)
     assert found.completed == 4
 
 
 def test_plans_of_a_query_add_up() -> None:
     monitor = Monitor(0)
-    monitor.telemetry(report(seq=1), 0)
+    take(monitor, report(seq=1), 0)
     other = RouteTelemetry(query="q", plan="r", completed=3)
-    monitor.telemetry(report(seq=2, routes=[counts(completed=5), other]), 10)
+    take(monitor, report(seq=2, routes=[counts(completed=5), other]), 10)
     assert monitor.plans("q") == ["p", "r"]
     assert figures(monitor).completed == 8
 
@@ -189,23 +206,100 @@ def test_durations_that_cannot_be_are_ignored() -> None:
 
 def test_a_plan_that_is_over_is_forgotten_though_its_device_goes_on_telling() -> None:
     monitor = Monitor(0, horizon_s=30)
-    monitor.telemetry(report(seq=1), 0)
+    take(monitor, report(seq=1), 0)
     over = InstanceTelemetry(key="i", requests=5)
     for seq in range(2, 100):
         found = report(seq=seq, routes=[counts(completed=5)], instances=[over])
-        monitor.telemetry(found, float(seq))
+        take(monitor, found, float(seq))
     assert (monitor.plans("q"), monitor._instances) == ([], {})
 
 
 def test_time_without_requests_lowers_the_rate() -> None:
     monitor = after(completed=40)
-    monitor.telemetry(report(seq=3, routes=[counts(completed=40)]), 20)
+    take(monitor, report(seq=3, routes=[counts(completed=40)]), 20)
     assert figures(monitor, now=20).goodput_rps == 2
 
 
 def test_memory_is_bounded_by_the_horizon() -> None:
     monitor = Monitor(0, horizon_s=30)
-    monitor.telemetry(report(seq=1), 0)
+    take(monitor, report(seq=1), 0)
     for seq in range(2, 2000):
-        monitor.telemetry(report(seq=seq, routes=[counts(completed=seq)]), float(seq))
-    assert len(monitor._routes["q", "p"]) <= 30
+        take(monitor, report(seq=seq, routes=[counts(completed=seq)]), float(seq))
+    assert len(monitor._routes["q", "p", "a"]) <= 30
+
+
+def test_agents_of_one_id_that_take_turns_are_counted_once_each() -> None:
+    monitor = Monitor(0)
+    done = {"x": 0, "y": 0}
+    for seq in range(1, 9):
+        for boot, born in (("x", 1), ("y", 2)):
+            done[boot] += 10
+            now = seq * 10.0
+            found = [counts(completed=done[boot])]
+            take(monitor, report(seq=seq, boot=boot, uptime_s=now - born, routes=found), now)
+    assert figures(monitor, now=80, window_s=100).completed == 160
+
+
+def test_an_incarnation_that_was_forgotten_is_not_counted_from_zero_again() -> None:
+    monitor = Monitor(0)
+    done = [counts(completed=10)]
+    for turn in range(2):
+        for number in range(6):
+            now = 10.0 + turn * 10 + number
+            told = report(seq=turn, boot=f"b{number}", uptime_s=now - 1, routes=done)
+            take(monitor, told, now)
+    assert figures(monitor, now=30).completed <= 60
+
+
+def test_a_device_tells_nothing_of_a_route_that_another_one_leads() -> None:
+    monitor = after(completed=5)
+    take(monitor, report("b", seq=1), 0)
+    take(monitor, report("b", seq=2, routes=[counts(completed=100)]), 10)
+    assert figures(monitor).completed == 5
+
+
+def test_counts_of_routes_and_instances_nobody_asked_for_are_left_out() -> None:
+    monitor = Monitor(0)
+    take(monitor, report(seq=1), 0, DesiredBody())
+    invented = [InstanceTelemetry(key="i", requests=5)]
+    take(monitor, report(seq=2, routes=[counts(completed=5)], instances=invented), 1, DesiredBody())
+    assert (monitor.plans("q"), monitor._instances) == ([], {})
+
+
+def test_a_route_that_is_over_may_tell_of_its_last_requests_for_a_moment() -> None:
+    monitor = after(completed=5)
+    take(monitor, report(seq=3, routes=[counts(completed=6)]), 11, DesiredBody())
+    take(monitor, report(seq=4, routes=[counts(completed=99)]), 40, DesiredBody())
+    assert figures(monitor, now=40).completed == 6
+
+
+def test_a_route_that_comes_back_goes_on_from_where_it_stood() -> None:
+    monitor = after(completed=5)
+    take(monitor, report(seq=3, routes=[counts(completed=6)]), 40, DesiredBody())
+    take(monitor, report(seq=4, routes=[counts(completed=8)]), 41)
+    assert figures(monitor, now=41).completed == 7
+
+
+def test_bytes_between_devices_the_route_does_not_touch_are_left_out() -> None:
+    monitor = after(network_bytes={"a>b": 1.0, "a>c": 1.0, "nonsense": 1.0})
+    ((bucket,),) = monitor._routes.values()
+    assert bucket.bytes == {"a>b": 1.0}
+
+
+def test_failures_beyond_a_few_causes_are_added_up() -> None:
+    found = figures(after(failed={f"cause {i:03}": 1 for i in range(500)}))
+    assert (len(found.failed), found.failed["other"], found.finished) == (33, 468, 500)
+
+
+def test_a_device_has_few_causes_of_drops_however_many_it_invents() -> None:
+    monitor = Monitor(0)
+    seen: set[str] = set()
+    for seq in range(50):
+        made = {f"{seq} {i:03}" + "x" * 1000: 1 for i in range(50)}
+        take(monitor, msgspec.structs.replace(report(seq=seq), dropped=made), float(seq))
+        last = monitor.last("a")
+        assert last is not None
+        assert sum(last.dropped.values()) == 50
+        seen |= set(last.dropped)
+    assert len(seen) == 33
+    assert max(map(len, seen)) <= 80
