@@ -102,7 +102,9 @@ def build_scenario(
     chosen = sorted(queries, key=lambda query: query.id)
     used = sorted({query.pipeline for query in chosen})
     keys = {key for query in chosen for key in needed.get(query.id, ())}
-    sound = {key: s for key in keys if (s := measured.get(key)) and s.cause is None and s.usable}
+    sound = {
+        key: s for key in keys if (s := measured.get(key)) and s.cause is None and s.usable(key)
+    }
     return Scenario(
         tiers=fleet.tiers,
         device_classes=dict(sorted(fleet.device_classes.items())),
@@ -120,7 +122,7 @@ def build_scenario(
 def _links(measured: Mapping[Key, Summary]) -> list[MeasuredLink]:
     found = []
     for key, summary in measured.items():
-        if isinstance(key, LinkKey) and summary.cause is None and summary.usable:
+        if isinstance(key, LinkKey) and summary.cause is None and summary.usable(key):
             rtt_ms, bandwidth_mbps = link_of(summary)
             found.append(
                 MeasuredLink(between=(key.a, key.b), rtt_ms=rtt_ms, bandwidth_mbps=bandwidth_mbps)

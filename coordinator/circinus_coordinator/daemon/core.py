@@ -116,6 +116,7 @@ class Core:
         self._retry = Retry(base_s=settings.retry_base_s, cap_s=settings.retry_cap_s)
         if self.failed:
             self._retry.failed(now)
+        self._replan = Retry(base_s=settings.retry_base_s, cap_s=settings.retry_cap_s)
         self._present: list[str] = []
         self._probing: dict[str, ProbeDevice] = {}
 
@@ -239,6 +240,8 @@ class Core:
 
     def to_plan(self, now: float) -> bytes | None:
         """The scenario to plan, if it is time and it is another than the last; canonical JSON."""
+        if self._replan.waiting and not self._replan.due(now):
+            return None
         if self._dirty_since is None or now < self._settled_at:
             return None
         if now - self._dirty_since < self.settings.debounce_s:
@@ -262,7 +265,9 @@ class Core:
     def on_planned(self, scenario: bytes, decision: bytes, now: float) -> Effects:
         """The planner answered: roll it out."""
         planned = Planned.of(scenario, decision)
+        self._compile(planned)  # what cannot be rolled out takes the place of nothing
         self.planned = planned
+        self._replan.reset()
         self._retry.reset()
         effects = Effects()
         effects.records += [
@@ -282,6 +287,15 @@ class Core:
             f"goodput {planned.decision.goodput_rps:g} requests/s",
         )
         return effects.add(self._decide(planned, now))
+
+    def on_unplanned(self, cause: str, now: float) -> Effects:
+        """Planning failed: what is in force stays, and it is tried again after a while."""
+        self._dirty(now)
+        self._replan.failed(now)
+        text = f"planning failed, what is in force stays: {cause}"
+        effects = Effects()
+        effects.note("decision", "planner", text, warning=True)
+        return effects
 
     def _decide(self, planned: Planned, now: float) -> Effects:
         """Roll a decision out, or what is left of it."""

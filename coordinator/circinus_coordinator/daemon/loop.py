@@ -116,7 +116,7 @@ class EventLoop:
                     last_tick = now
                     effects.add(self._tick(now))
                 await self._finish(finished, effects)
-                self._plan(now)
+                await self._plan(now)
         finally:
             self._ended = True
             await self._stop_planning()
@@ -191,20 +191,42 @@ class EventLoop:
             data=dict(note.data),
         )
 
-    def _plan(self, now: float) -> None:
+    async def _plan(self, now: float) -> None:
         """Start planning where it is due and none runs."""
         if self._planning is not None:
             if not self._planning.done():
                 return
-            self._planning.result()  # a bug in the planner is nothing to go on with
             self._planning = None
-        scenario = self._core.to_plan(now)
+        try:
+            scenario = self._core.to_plan(now)
+        except Exception as error:  # noqa: BLE001 - what serves goes on with the plan it has
+            await self._perform(self._unplanned(error, now))
+            return
         if scenario is not None:
             self._planning = asyncio.create_task(self._answer(scenario), name="planning")
 
     async def _answer(self, scenario: bytes) -> None:
-        decision = await self._planner.plan(scenario, self._core.settings.seed)
-        await self.put(lambda now: self._core.on_planned(scenario, decision, now))
+        failure: Exception | None = None
+        try:
+            decision = await self._planner.plan(scenario, self._core.settings.seed)
+        except Exception as error:  # noqa: BLE001 - as above
+            failure = error
+
+        def event(now: float) -> Effects:
+            if failure is not None:
+                return self._unplanned(failure, now)
+            try:
+                return self._core.on_planned(scenario, decision, now)
+            except Exception as error:  # noqa: BLE001 - as above
+                return self._unplanned(error, now)
+
+        await self.put(event)
+
+    def _unplanned(self, error: Exception, now: float) -> Effects:
+        foreseen = isinstance(error, CircinusError)
+        if not foreseen:
+            logger.error("planning failed: %r", error, exc_info=error)
+        return self._core.on_unplanned(str(error) if foreseen else repr(error), now)
 
     async def _stop_planning(self) -> None:
         if self._planning is not None:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from circinus.decision import encode_decision
+from circinus.errors import Transient
 from circinus.scenario import decode_scenario
 from circinus_coordinator import planning
 
@@ -49,17 +50,29 @@ class PlannerPool:
             self._pool().submit(os.getpid)
 
     async def plan(self, scenario: bytes, seed: int) -> bytes:
-        """The decision; a worker that died (out of memory, killed) is replaced once."""
+        """The decision; a worker that died (out of memory, killed) is replaced once.
+
+        Raises:
+            Transient: If it died again or takes too long; the next call has a worker of its own.
+        """
         try:
             return await self._run(scenario, seed)
         except BrokenProcessPool:
-            self.close()
+            await asyncio.to_thread(self.close)
+        try:
             return await self._run(scenario, seed)
+        except BrokenProcessPool:
+            await asyncio.to_thread(self.close)
+            raise Transient("the planner's process died twice") from None
 
     async def _run(self, scenario: bytes, seed: int) -> bytes:
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._given or self._pool(), compute, scenario, seed)
-        return await asyncio.wait_for(future, _DEADLINE_S)
+        try:
+            return await asyncio.wait_for(future, _DEADLINE_S)
+        except asyncio.TimeoutError:
+            await asyncio.to_thread(self.close)
+            raise Transient(f"the planner took longer than {_DEADLINE_S:g} s") from None
 
     def close(self) -> None:
         """End the worker, whatever it does."""

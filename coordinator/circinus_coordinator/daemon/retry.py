@@ -33,6 +33,11 @@ class Retry:
             self._at = now + self._rng.uniform(0.0, min(self._cap_s, ceiling_s))
             self._tries += 1
 
+    @property
+    def waiting(self) -> bool:
+        """A try failed and the next one has not begun."""
+        return self._at is not None
+
     def due(self, now: float) -> bool:
         """True once, when it is time."""
         if self._at is None or now < self._at:

@@ -65,8 +65,11 @@ class Profiler:
         self._shown: dict[Key, str] = {}  # the device a target was last given to
 
     def restore(self, rows: Mapping[Key, Summary]) -> None:
-        """What an earlier run kept."""
-        self._known.update(rows)
+        """What an earlier run kept, but for what is no measurement: that is measured again."""
+        for key, summary in rows.items():
+            summary.clean()
+            if summary.usable(key) or summary.cause is not None:
+                self._known[key] = summary
 
     # ---- what there is ----------------------------------------------------------------------
 
@@ -185,7 +188,7 @@ class Profiler:
         probe.closed.add(target)
         key = probe.keys[target]
         summary = self._known.setdefault(key, Summary())
-        if summary.usable:
+        if summary.usable(key):
             summary.done = True
             summary.cause = None
         else:

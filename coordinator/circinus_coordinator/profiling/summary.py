@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from circinus.fleet import CORES
 from circinus.messages import ProbeSamples
 from circinus.profile import LatencyStats, OperatorProfile, Provenance
-from circinus_coordinator.profiling.keys import OperatorKey
+from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey
 from circinus_coordinator.profiling.settings import ProfilingSettings
 
 __all__ = ["Summary", "operator_profile", "relative_half_width"]
@@ -18,6 +18,14 @@ __all__ = ["Summary", "operator_profile", "relative_half_width"]
 _Z_95 = 1.96
 # One sample may be a fluke of starting up; from two on there is a spread to look at.
 LEAST_SAMPLES = 2
+# No probe measures more than this; what says so is broken, and sums of it would not be finite.
+_MOST_MS = 1e8  # more than a day
+_MOST_S = 1e5
+_MOST_BYTES = 1e12
+_MOST_USD = 1e6
+_MOST_MBPS = 1e9
+_MOST_MB = 1e9
+_LEAST_MBPS = 1e-6
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,28 +57,41 @@ class Summary:
     boot_id: str = ""
 
     def take(self, message: ProbeSamples) -> None:
-        """Add samples; what cannot be a measurement (negative) is left out."""
-        self.latency_ms += _sound(message.latency_ms)
-        self.compute_s += _sound(message.compute_s)
-        self.output_bytes += _sound(message.output_bytes)
-        self.price_usd += _sound(message.price_usd)
-        self.scores += [score for score in message.scores if 0 <= score <= 1]
-        self.rtt_ms += _sound(message.rtt_ms)
-        self.bandwidth_mbps += [rate for rate in message.bandwidth_mbps if rate > 0]
-        self.memory_mb = max(self.memory_mb, message.memory_mb or 0.0)
+        """Add samples; what cannot be a measurement (negative, beyond reason) is left out."""
+        self.latency_ms += message.latency_ms
+        self.compute_s += message.compute_s
+        self.output_bytes += message.output_bytes
+        self.price_usd += message.price_usd
+        self.scores += message.scores
+        self.rtt_ms += message.rtt_ms
+        self.bandwidth_mbps += message.bandwidth_mbps
+        self.memory_mb = max(self.memory_mb, *_sound([message.memory_mb or 0.0], _MOST_MB), 0.0)
         self.emulated |= message.emulated
+        self.clean()
+
+    def clean(self) -> None:
+        """Leave out what cannot be a measurement, wherever it came from."""
+        self.latency_ms = _sound(self.latency_ms, _MOST_MS)
+        self.compute_s = _sound(self.compute_s, _MOST_S)
+        self.output_bytes = _sound(self.output_bytes, _MOST_BYTES)
+        self.price_usd = _sound(self.price_usd, _MOST_USD)
+        self.scores = _sound(self.scores, 1.0)
+        self.rtt_ms = _sound(self.rtt_ms, _MOST_MS)
+        self.bandwidth_mbps = _sound(self.bandwidth_mbps, _MOST_MBPS, least=_LEAST_MBPS)
+        self.memory_mb = sum(_sound([self.memory_mb], _MOST_MB))
 
     @property
     def samples(self) -> int:
         """How many there are of what the target is about."""
         return max(len(self.latency_ms), len(self.scores), len(self.rtt_ms))
 
-    @property
-    def usable(self) -> bool:
-        """A row can be made of it."""
-        if self.scores:
-            return True
-        return bool(self.rtt_ms) or len(self.latency_ms) >= LEAST_SAMPLES
+    def usable(self, key: Key) -> bool:
+        """A row can be made of it for `key`, whatever else a device has sent."""
+        if isinstance(key, AccuracyKey):
+            return bool(self.scores)
+        if isinstance(key, LinkKey):
+            return bool(self.rtt_ms)
+        return len(self.latency_ms) >= LEAST_SAMPLES
 
     def enough(self, settings: ProfilingSettings) -> bool:
         """An operator's mean latency is known as precisely as asked for."""
@@ -112,5 +133,5 @@ def _mean(samples: Sequence[float]) -> float:
     return math.fsum(samples) / len(samples) if samples else 0.0
 
 
-def _sound(samples: Sequence[float]) -> list[float]:
-    return [value for value in samples if value >= 0 and math.isfinite(value)]
+def _sound(samples: Sequence[float], most: float, *, least: float = 0.0) -> list[float]:
+    return [value for value in samples if least <= value <= most]  # NaN is not

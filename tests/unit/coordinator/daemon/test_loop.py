@@ -25,7 +25,7 @@ def nothing(_now: float) -> Effects:
     return Effects()
 
 
-def event_loop(folder: Path, store: Store) -> EventLoop:
+def event_loop(folder: Path, store: Store, planner: PlannerPool | None = None) -> EventLoop:
     core = Core(
         Settings(store=folder, fleet=folder),
         fleet=Scenario(),
@@ -37,7 +37,7 @@ def event_loop(folder: Path, store: Store) -> EventLoop:
     return EventLoop(
         core,
         store,
-        PlannerPool(None),
+        planner or PlannerPool(None),
         Changes(),
         publish=lambda _message: None,
         connections=lambda: (False, 0),
@@ -61,6 +61,73 @@ async def test_what_somebody_should_look_after_is_logged(
     await running
     store.close()
     assert [record.getMessage() for record in caplog.records] == ["pi: two agents"]
+
+
+class Failing(PlannerPool):
+    """A planner that answers with this, or raises it."""
+
+    def __init__(self, answer: bytes | Exception) -> None:
+        super().__init__()
+        self._answer = answer
+
+    async def plan(self, scenario: bytes, seed: int) -> bytes:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("scenario", "planner", "cause"),
+    [
+        (OverflowError("fsum"), Failing(b"{}"), "fsum"),
+        (b"{}", Failing(OverflowError("sum")), "sum"),
+        (b"{}", Failing(Transient("died twice")), "died twice"),
+        (b"{}", Failing(b"no decision"), "stored.json"),
+    ],
+)
+async def test_planning_that_fails_is_told_and_the_loop_goes_on(
+    tmp_path: Path,
+    scenario: bytes | Exception,
+    planner: PlannerPool,
+    cause: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = asyncio.Event()
+    texts: list[str] = []
+
+    def to_plan(core: Core, now: float) -> bytes | None:
+        if texts:
+            return None
+        if isinstance(scenario, Exception):
+            raise scenario
+        return scenario
+
+    def on_unplanned(core: Core, text: str, now: float) -> Effects:
+        texts.append(text)
+        told.set()
+        return Effects()
+
+    monkeypatch.setattr(Core, "to_plan", to_plan)
+    monkeypatch.setattr(Core, "on_unplanned", on_unplanned)
+    store = Store(tmp_path)
+    loop = event_loop(tmp_path, store, planner)
+    running = asyncio.create_task(loop.run())
+    await asyncio.wait_for(told.wait(), 10)
+    await loop.do(nothing)
+    loop.close()
+    await running
+    store.close()
+    assert cause in texts[0]
+
+
+async def test_a_planner_that_takes_too_long_is_ended_and_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("circinus_coordinator.daemon.planner._DEADLINE_S", 0.0)
+    pool = PlannerPool()
+    with pytest.raises(Transient, match="longer"):
+        await pool.plan(b"", 0)
+    assert pool._own is None
 
 
 async def test_a_wish_that_met_a_full_queue_is_refused_once_the_loop_ended(

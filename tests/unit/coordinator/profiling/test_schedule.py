@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,8 @@ from circinus.messages import (
     ProbeLink,
     ProbeOperators,
 )
-from circinus_coordinator.profiling import Send, relative_half_width
+from circinus_coordinator.profiling import OperatorKey, Send, relative_half_width
+from circinus_coordinator.profiling.summary import Summary
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probing import Bench, device, query, wanted
@@ -128,6 +130,41 @@ def test_what_the_device_closes_is_kept_with_the_samples_it_has() -> None:
     bench.samples(order, latency_ms=NOISY[:2], done=True, cause="budget used up")
     (kept,) = bench.kept
     assert (kept.summary.samples, kept.summary.cause) == (2, None)
+
+
+@pytest.mark.parametrize("figure", [-1.0, 1e300, float("inf"), float("nan")])
+def test_what_no_probe_can_have_measured_is_left_out(figure: float) -> None:
+    bench = Bench("pi1")
+    (order,) = bench.want(wanted(devices="pi1"))
+    bench.samples(
+        order, latency_ms=[*STEADY, figure, figure], compute_s=[figure], output_bytes=[figure],
+        price_usd=[figure], memory_mb=figure, scores=[figure], rtt_ms=[figure],
+        bandwidth_mbps=[figure],
+    )  # fmt: skip
+    (kept,) = bench.kept
+    assert kept.summary == Summary(latency_ms=STEADY, done=True)
+
+
+def test_scores_are_no_samples_of_an_operator() -> None:
+    bench = Bench("pi1", attempts=1)
+    (order,) = bench.want(wanted(devices="pi1"))
+    bench.samples(order, scores=[1.0], rtt_ms=[1.0], done=True)
+    (kept,) = bench.kept
+    assert kept.summary.cause == "no samples came"
+
+
+def test_an_absurd_figure_that_was_kept_is_measured_again() -> None:
+    first = Bench("pi1")
+    first.want(wanted(devices="pi1"))
+    first.finish()
+    rows = first.profiler.results()
+    spoilt = next(key for key in rows if isinstance(key, OperatorKey))
+    rows[spoilt].latency_ms = [1e308, 1e308]
+    again = Bench("pi1")
+    again.profiler.restore(rows)
+    (order,) = again.want(wanted(devices="pi1"))
+    assert isinstance(order.command, ProbeOperators)
+    assert [target.operator for target in order.command.targets] == [spoilt.operator]
 
 
 def test_samples_for_another_probe_are_ignored() -> None:
