@@ -50,6 +50,7 @@ class Bench:
         self.environment = ProbeEnvironment(
             device="d",
             worker=worker,
+            background=worker,
             encode_input=codec.dumps,
             resolve=Path,
             fetch=nothing,

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -57,6 +58,8 @@ __all__ = ["Agent"]
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
+# Of probes that are not timed and would take the cores from what is served beside them.
+BACKGROUND_NICE = 10
 
 
 class Agent:
@@ -208,14 +211,14 @@ class Agent:
     def _environment(
         self, settings: RuntimeSettings, plane: DataPlane, effects: Effects
     ) -> ProbeEnvironment:
-        def worker(spec: InstanceSpec, limit_s: float) -> Instance:
+        def worker(spec: InstanceSpec, limit_s: float, nice: int = 0) -> Instance:
             limited = dataclasses.replace(
                 settings,
                 realtime=False,
                 start_timeout_s=min(settings.start_timeout_s, limit_s),
                 hang_timeout_s=min(settings.hang_timeout_s, limit_s),
             )
-            return Instance(spec, limited)
+            return Instance(spec, limited, nice=nice)
 
         async def echo(peer: Peer, payload_bytes: int, limit_s: float) -> tuple[float, float]:
             return await plane.echo(peer, payload_bytes, timeout_s=min(10.0, limit_s))
@@ -224,6 +227,7 @@ class Agent:
         return ProbeEnvironment(
             device=self._config.device,
             worker=worker,
+            background=partial(worker, nice=BACKGROUND_NICE),
             encode_input=codec.dumps,
             resolve=self._artifacts.resolve,
             fetch=effects.fetch,

@@ -224,7 +224,7 @@ class AccuracyProbe:
             _, oldest = self._workers.popitem(last=False)
             await asyncio.shield(oldest.stop())
         spec = InstanceSpec(key=key, run=step.run, config=config, threads=self._environment.threads)
-        worker = self._environment.worker(spec, self._budget.left_s)
+        worker = self._environment.background(spec, self._budget.left_s)
         self._workers[key] = worker  # so that it is stopped whatever happens from here on
         try:
             await raced(worker.start(), self._control, watched, self._budget.left_s)

@@ -106,7 +106,9 @@ class ProbeEnvironment:
 
     Attributes:
         device: This device.
-        worker: Makes a worker; the number is its limit for start and for a batch, in seconds.
+        worker: Makes a worker that is measured; the number is its limit for start and for a
+            batch, in seconds.
+        background: Makes one whose outputs alone count: it gives way to serving.
         encode_input: Encodes a file's bytes as a source's payload.
         resolve: Turns a dataset reference into a folder.
         fetch: Has an artifact in the cache.
@@ -123,6 +125,7 @@ class ProbeEnvironment:
 
     device: str
     worker: Callable[[InstanceSpec, float], Worker]
+    background: Callable[[InstanceSpec, float], Worker]
     encode_input: Callable[[bytes], bytes]
     resolve: Callable[[str], Path]
     fetch: Callable[[Artifact], Awaitable[Any]]

@@ -146,7 +146,7 @@ class OperatorProbe:
     ) -> Outputs:
         outputs = Outputs(self._environment.scratch)
         spec = InstanceSpec(key=f"probe-{step.name}", run=step.run, config=step.config)
-        worker = self._environment.worker(spec, self._budget.left_s)
+        worker = self._environment.background(spec, self._budget.left_s)
         try:
             await raced(worker.start(), self._control, served, self._budget.left_s)
             for position in range(count):

@@ -24,6 +24,9 @@ from circinus.operator import load_object
 
 __all__ = ["main"]
 
+# Added to its niceness: no score is so urgent that what is served beside it should wait.
+NICE = 10
+
 
 def main(metric: str) -> None:
     """Answer until the standard input ends."""
@@ -74,4 +77,5 @@ def _answer(stream: BinaryIO, score: float | None, cause: str | None) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(NICE)
     main(sys.argv[1])

@@ -59,6 +59,7 @@ class World:
         self.environment = ProbeEnvironment(
             device="pi-1",
             worker=lambda spec, limit_s: FakeWorker(self, spec),
+            background=lambda spec, limit_s: FakeWorker(self, spec, background=True),
             encode_input=codec.dumps,
             resolve=Path,
             fetch=self.fetch,
@@ -100,8 +101,9 @@ class World:
 
 
 class FakeWorker:
-    def __init__(self, world: World, spec: InstanceSpec) -> None:
+    def __init__(self, world: World, spec: InstanceSpec, *, background: bool = False) -> None:
         self.world = world
+        self.background = background
         self.spec = spec
         self.memory_mb = 77.0
 
@@ -515,6 +517,21 @@ def test_operators_left_out_of_a_vector_run_at_their_reference(
 ) -> None:
     run(world, accuracy(labelled, world, "side", {"decode": {"scale": 0.5}}))
     assert world.scores(0) == [1.0, 1.0]
+
+
+def test_accuracy_is_scored_in_the_background(world: World, labelled: Path) -> None:
+    workers: list[FakeWorker] = []
+    world.on_call = workers.append
+    run(world, accuracy(labelled, world, "side", vector(1.0, 640)))
+    assert workers
+    assert all(worker.background for worker in workers)
+
+
+def test_only_what_is_measured_runs_at_full_priority(world: World, dataset: Path) -> None:
+    priorities: set[tuple[str, bool]] = set()
+    world.on_call = lambda worker: priorities.add((worker.spec.run, worker.background))
+    run(world, operators(dataset, OperatorTarget(operator="read")))
+    assert priorities == {("m:Decode", True), ("m:Detect", True), ("m:Read", False)}
 
 
 def test_an_operator_that_raises_on_an_input_scores_zero(world: World, labelled: Path) -> None:
