@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from circinus.errors import InvalidInput
+from circinus.fleet import Device, DeviceClass, Link
+from circinus.pipeline import OperatorSpec, Pipeline
+from circinus.profile import LatencyStats, OperatorProfile
+from circinus.query import Query, Slo
+from circinus.scenario import Scenario
 from circinus_coordinator.planning import plan
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposed import at_large
@@ -79,3 +85,82 @@ def test_the_bound_holds_for_what_waits_as_well(seed: int) -> None:
     priced = price_all(found, units, prices, 0.0)
     bound = lagrangian(units, prices, found.capacity, priced.value)
     assert bound >= plan(scenario).goodput_rps * (1 - 1e-9)
+
+
+def test_the_order_in_which_sources_are_listed_says_nothing() -> None:
+    """Two queries, the same source map but for its order, and no link between the sources."""
+    for seed in range(40):
+        scenario = random_scenario(random.Random(seed), queries=2, queueing=False)
+        one = scenario.queries[0]
+        if len(one.source) < 2:
+            continue
+        turned = dataclasses.replace(
+            one, id="turned", source=dict(reversed(list(one.source.items())))
+        )
+        both = dataclasses.replace(scenario, queries=(one, turned))
+        decision = at_large(both, seed=0, clock=lambda: 0.0)
+        assert checker.violations(both, decision) == []
+
+
+def test_a_query_larger_than_the_fleet_fills_it() -> None:
+    """However many times larger: to about what the largest machine mix can serve."""
+    scenario = _machines(rate_rps=1e5)
+    for queueing, least in ((False, 0.999), (True, 0.3)):
+        served = plan(dataclasses.replace(scenario, queueing=queueing)).goodput_rps
+        assert served >= least * 20 * 4 * 0.8 / 0.1
+
+
+@pytest.mark.parametrize("price_usd_hour", [1e-9, 1e9])
+def test_prices_do_not_decide_over_goodput(price_usd_hour: float) -> None:
+    scenario = _machines(rate_rps=1e3, price_usd_hour=price_usd_hour)
+    decision = at_large(scenario, seed=0, clock=lambda: 0.0)
+    assert decision.goodput_rps == pytest.approx(20 * 4 * 0.8 / 0.1, rel=1e-3)
+    assert decision.bound_rps == pytest.approx(decision.goodput_rps, rel=1e-3)
+
+
+def test_a_latency_that_floats_cannot_divide_by_keeps_the_bound() -> None:
+    scenario = _machines(rate_rps=5, latency_ms=1e-310, service_ms=0.0)
+    decision = at_large(scenario, seed=0, clock=lambda: 0.0)
+    assert decision.bound_rps is not None
+    assert decision.bound_rps >= plan(scenario, planner="exact").goodput_rps * (1 - 1e-9)
+
+
+def _machines(
+    *,
+    rate_rps: float,
+    price_usd_hour: float = 1.0,
+    latency_ms: float | None = None,
+    service_ms: float = 100.0,
+) -> Scenario:
+    """One query, and twenty machines of four cores that take 0.1 core-seconds per request."""
+    kind = DeviceClass(name="box", cores=4, memory_mb=1000, price_usd_hour=price_usd_hour)
+    source = DeviceClass(name="cam", cores=1, memory_mb=1000)
+    machines = tuple(Device(id=f"m{k}", device_class="box", tier="edge") for k in range(20))
+    spec = OperatorSpec(name="a", tiers=("edge",))
+    return Scenario(
+        tiers=("device", "edge"),
+        device_classes={"box": kind, "cam": source},
+        devices=(Device(id="c", device_class="cam", tier="device"), *machines),
+        links=(Link(between=("device", "edge"), rtt_ms=0, bandwidth_mbps=1e9),),
+        pipelines={"p": Pipeline(name="p", operators={"a": spec}, input_bytes={"a": 0})},
+        profiles=(
+            OperatorProfile(
+                operator="a",
+                device_class="box",
+                latency_ms=LatencyStats(mean=service_ms),
+                compute_s={"cores": 0.1},
+                memory_mb=10,
+                output_bytes=0,
+            ),
+        ),
+        queries=(
+            Query(
+                id="q",
+                pipeline="p",
+                source={"a": "c"},
+                rate_rps=rate_rps,
+                slo=Slo(latency_ms=latency_ms),
+            ),
+        ),
+        queueing=False,
+    )

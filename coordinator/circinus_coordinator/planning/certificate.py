@@ -22,7 +22,7 @@ from circinus_coordinator.planning.placed import PlacedPlan, place, plan_of
 from circinus_coordinator.planning.programme import Programme
 from circinus_coordinator.planning.search import limits_of
 
-__all__ = ["Alone", "alone", "upper_bound"]
+__all__ = ["Alone", "above", "alone", "upper_bound"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,3 +102,17 @@ def upper_bound(queries: list[Alone]) -> float:
     """Weighted requests per second no assignment can exceed, rounded up."""
     total = math.fsum(query.bound_rps for query in queries)
     return math.nextafter(total * (1 + 1e-12), math.inf) if total > 0 else 0.0
+
+
+def above(bound_rps: float, goodput_rps: float) -> float:
+    """A bound that goodput may touch by rounding.
+
+    Raises:
+        AssertionError: If goodput exceeds it by more: then one of the two is wrong, and neither
+            may be claimed.
+    """
+    if goodput_rps > bound_rps * (1 + 1e-6) + 1e-9:
+        raise AssertionError(
+            f"goodput {goodput_rps} exceeds its bound {bound_rps}: please report the scenario"
+        )
+    return max(bound_rps, goodput_rps)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from circinus.decision import Assignment, Decision, Plan
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.certificate import Alone
+from circinus_coordinator.planning.certificate import Alone, above
 from circinus_coordinator.planning.evaluate import Evaluation, evaluate
 from circinus_coordinator.planning.explain import rejection
 from circinus_coordinator.planning.loads import Ledger
@@ -72,7 +72,7 @@ def decision_of(
         planner=planner,
         seed=seed,
         goodput_rps=judged.goodput_rps,
-        bound_rps=bound_rps,
+        bound_rps=above(bound_rps, judged.goodput_rps),
         certified=True,
         deployment=judged.deployment,
         open_devices=tuple(judged.ledger.devices()),

@@ -40,6 +40,8 @@ FloatArray = npt.NDArray[np.float64]
 # latency SLO, which waiting will use up.
 _CHEAPEST = 6
 _EARLY = ((0.7, 3), (0.45, 2))
+# Machines of a group that one query is spread over by one plan, at most.
+_MACHINES = 64
 # Parts of what is left of the traffic that a plan is tried with.
 _PARTS = (1.0, 0.5, 0.2)
 
@@ -181,27 +183,34 @@ def guided(
 def _admit(guide: Guide, chosen: Selection, query: Query, closed: frozenset[str]) -> None:
     position = guide.position[query.id]
     unit = 0.0 if splittable(chosen.catalogue, query) else 1.0 / query.count
+    rest = 1.0 - chosen.share_of(query.id)
     for candidate in guide.candidates(position):
-        for devices in _bindings(guide, chosen, candidate, closed):
-            rest = 1.0 - chosen.share_of(query.id)
-            if rest < max(unit * (1 - 1e-6), LEAST_SHARE):
-                return
-            placed = guide.placed(position, candidate, devices)
-            _admit_share(chosen, placed, rest, unit)
+        # One machine of a group after another, as long as the query gets more from it.
+        for _ in range(_MACHINES):
+            before = rest
+            for devices in _bindings(guide, chosen, candidate, closed):
+                placed = guide.placed(position, candidate, devices)
+                rest -= _admit_share(chosen, placed, rest, unit)
+                if rest < max(unit * (1 - 1e-6), LEAST_SHARE):
+                    return
+            if rest == before:
+                break
 
 
-def _admit_share(chosen: Selection, placed: PlacedPlan, rest: float, unit: float) -> None:
-    """Admit as much of `rest` as the plan takes, if anything."""
+def _admit_share(chosen: Selection, placed: PlacedPlan, rest: float, unit: float) -> float:
+    """Admit as much of `rest` as the plan takes; how much that is."""
     most = min(rest, linear_limit(chosen, placed))
     tried: set[float] = set()
     for part in _PARTS:
         share = rounded(most * part, unit)
-        if share in tried or share > most * (1 + 1e-9) or share < min(rest, LEAST_SHARE):
+        if share in tried or share > most * (1 + 1e-9) or share < LEAST_SHARE * 1e-4:
             continue
         tried.add(share)
         if chosen.judge(placed, share) is None:
-            chosen.admit(placed, largest(chosen, placed, share, rest, unit))
-            return
+            taken = largest(chosen, placed, share, rest, unit)
+            chosen.admit(placed, taken)
+            return taken
+    return 0.0
 
 
 def _bindings(

@@ -23,6 +23,8 @@ IntArray = npt.NDArray[np.int64]
 TOLERANCE = 1e-9
 # Prices on latency that are tried, times value over latency at the limits.
 _HURRIES = (0.5, 2.0)
+# Beyond this a price on latency says nothing that floats could hold.
+_DEAREST = 1e100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,7 @@ def prune(
         there = moving.at(index)
         tried = [_bounds(programme, some, there, part, tables, f) for f in factors]
         least = np.stack([_least(programme, there, part, p) - p.most for p in tried])
-        keep = np.flatnonzero((least < 0).all(axis=0)).astype(np.int64)
+        keep = np.flatnonzero(~(least >= 0).any(axis=0)).astype(np.int64)
         best = np.argmax(least[:, keep], axis=0)
         chosen = [tried[b] for b in np.unique(best)]
         found = [p.at(keep) for p in [*found, *chosen]]
@@ -127,8 +129,13 @@ def _bounds(
     finite = np.isfinite(asks.latency_ms) & np.isfinite(asks.cutoff)
     limit = np.where(finite, asks.latency_ms * (1 + TOLERANCE), 1.0)
     per_ms = np.where(finite, factor * np.where(finite, asks.cutoff, 0.0) / limit, 0.0)
-    per_ms = np.maximum(per_ms, 0.0)
-    hurry = Hurry(per_ms=per_ms, curve=np.where(finite, z * z / limit, 0.0))
+    # Where limits are absurdly small or large the product may not be a number: no price then.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        curve = z * z / limit
+        usable = finite & np.isfinite(curve) & np.isfinite(per_ms * limit) & (per_ms > 0)
+        usable &= np.isfinite(per_ms) & (per_ms < _DEAREST) & (curve < _DEAREST)
+    per_ms, curve = np.where(usable, per_ms, 0.0), np.where(usable, curve, 0.0)
+    hurry = Hurry(per_ms=per_ms, curve=curve)
     worth = remaining_value(programme, choices, moving, tables, hurry)
     return Pruning(hurry, worth, asks.cutoff + per_ms * limit)
 

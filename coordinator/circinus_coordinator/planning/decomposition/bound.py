@@ -30,6 +30,8 @@ FloatArray = npt.NDArray[np.float64]
 _ROUNDING = 1e-12
 # Sites priced in one go; more only takes memory.
 _AT_ONCE = 256
+# And no more than fit this many prices of links.
+_CELLS = 1_000_000
 
 
 class Priced:
@@ -60,7 +62,13 @@ class Priced:
 
 
 def price_all(
-    market: Market, units: Units, prices: FloatArray, usd: float, *, slack: float = 0.0
+    market: Market,
+    units: Units,
+    prices: FloatArray,
+    usd: float,
+    *,
+    slack: float = 0.0,
+    wanted: bool = True,
 ) -> Priced:
     """Price every unit exactly; better plans join the known ones.
 
@@ -71,6 +79,7 @@ def price_all(
         usd: Value of a US dollar.
         slack: Plans better than the known ones by less than this part of the worth of a request
             are not looked for; the values say so by being that much lower.
+        wanted: Look for no plan that is dearer than a request is worth.
     """
     priced = Priced(len(units))
     edges = np.flatnonzero(np.diff(units.kind, prepend=-1, append=-1))
@@ -82,10 +91,12 @@ def price_all(
         worth = np.zeros(len(sites))
         np.maximum.at(worth, pair, units.weight[a:b])
         best, known = cheapest_known(kind, prices, usd, sites, asks)
-        cutoff = np.minimum(known, worth) - slack * worth
+        most = worth if wanted else np.full(len(sites), np.inf)
+        cutoff = np.maximum(np.minimum(known, most) - slack * worth, 0.0)
         value = np.minimum(known, cutoff) if slack else known.copy()
-        for start in range(0, len(sites), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
+        at_once = int(np.clip(_CELLS // len(kind.layout.uplink) ** 2, 8, _AT_ONCE))
+        for start in range(0, len(sites), at_once):
+            part = slice(start, start + at_once)
             found = exact(kind, prices, usd, sites[part], asks[part], cutoff[part])
             priced.improved += kind.templates.add(found)
             for k, plan in enumerate(found, start):
@@ -104,4 +115,5 @@ def lagrangian(units: Units, prices: FloatArray, capacity: FloatArray, value: Fl
     least = value * (1 - _ROUNDING)
     gains = units.rate * np.maximum(units.weight - least, 0.0)
     total = math.fsum(gains.tolist()) + math.fsum((prices * capacity).tolist())
+    total = min(total, math.fsum((units.rate * units.weight).tolist()))
     return math.nextafter(total * (1 + _ROUNDING), math.inf) if total > 0 else 0.0

@@ -92,7 +92,8 @@ def market(catalogue: Catalogue) -> Market:
     }
     ways: dict[tuple[object, ...], tuple[tuple[object, ...], Site]] = {}
     for position, query in enumerate(scenario.queries):
-        starts = tuple(query.source.values())
+        # In the pipeline's order: documents may list sources in any.
+        starts = tuple(query.source[name] for name in scenario.pipelines[query.pipeline].sources)
         way = (query.pipeline, starts)
         if way not in ways:
             ways[way] = _way(catalogue, sites, query)

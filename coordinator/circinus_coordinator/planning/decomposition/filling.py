@@ -18,6 +18,8 @@ Piece = tuple[tuple[str, ...], float]
 """Device of each position (unused ones too), and requests per second that go this way."""
 # Machines of a group that are compared at a time.
 _TRIES = 16
+# Smallest pieces, as parts of what is to be placed.
+_PIECES = (1e-3, 1e-5, 1e-7)
 # A machine with less than this part of a capacity left is full.
 _FULL = 1e-7
 
@@ -73,18 +75,22 @@ class Filling:
             whole: All in one piece or not at all.
         """
         pieces: list[Piece] = []
-        least = rate_rps if whole else rate_rps * 1e-3
         rest = rate_rps
-        while rest > least * 0.5:
-            devices = self._choose(steps, nodes, min(least, rest))
-            if devices is None:
+        # A query may be worth thousands of machines: then a machine's worth is a small piece.
+        for part in (1.0,) if whole else _PIECES:
+            least = rate_rps * part
+            while rest > least * 0.5:
+                devices = self._choose(steps, nodes, min(least, rest))
+                if devices is None:
+                    break
+                most = min(rest, self._limit(steps, devices))
+                if most < min(least, rest) * (1 - 1e-9):
+                    break
+                self._take(steps, devices, most)
+                pieces.append((devices, most))
+                rest -= most
+            if pieces:
                 break
-            most = min(rest, self._limit(steps, devices))
-            if most < min(least, rest) * (1 - 1e-9):
-                break
-            self._take(steps, devices, most)
-            pieces.append((devices, most))
-            rest -= most
         return pieces, max(0.0, rest)
 
     def _choose(self, steps: Recipe, nodes: Sequence[int], least: float) -> tuple[str, ...] | None:

@@ -21,7 +21,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 # Plans tried for what found no room, per query.
 _SECOND_CHOICES = 24
-_LEAST_SHARE = 1e-6
+_LEAST_SHARE = 1e-9
 _ATTEMPTS = 4
 
 

@@ -55,6 +55,7 @@ class Resources:
 
     def __init__(self) -> None:
         self._rows: dict[Row, int] = {}
+        self._keys: list[Row] = []
         self._capacities: list[float] = []
 
     def row(self, key: Row, capacity: float) -> int:
@@ -62,12 +63,17 @@ class Resources:
         found = self._rows.setdefault(key, len(self._capacities))
         if found == len(self._capacities):
             self._capacities.append(capacity)
+            self._keys.append(key)
         return found
 
     @property
     def keys(self) -> list[Row]:
         """All resources in the order of their numbers."""
-        return list(self._rows)
+        return list(self._keys)
+
+    def key(self, number: int) -> Row:
+        """The resource of a number."""
+        return self._keys[number]
 
     @property
     def capacities(self) -> FloatArray:

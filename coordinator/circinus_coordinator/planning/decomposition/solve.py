@@ -30,10 +30,10 @@ _LARGE = 20_000
 _SAMPLE = 1_500
 # Rounds of pricing new plans before the master programme is believed.
 _PRICINGS = 6
-# Relative: pricing for columns may overlook this much, and a gap of this much is left alone.
-# While plans are collected a rough idea will do.
+# While plans are collected a rough idea will do: what pricing may overlook, relative.
 _ROUGH = 5e-3
-_SLACK, _ENOUGH = 2e-5, 2e-4
+# A gap of this much is left alone.
+_ENOUGH = 2e-4
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def relax(
     ascent = ascend(units, pool, capacity, prices, usd=usd, rounds=_ROUNDS, fine=_FINE)
     risen = clock()
     pool = pool.take(np.flatnonzero(ascent.touched))
-    mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE)
+    mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=ascent.prices)
     mixed = clock()
     solution = Solution(units, pool, mixture, mixture.prices, np.inf, usd, {})
     for _ in range(_PRICINGS):
@@ -106,7 +106,9 @@ def relax(
             np.concatenate([pool.unit, unit]),
             np.concatenate([pool.template, template]),
         )
-        mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE)
+        mixture = mix(
+            units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=mixture.prices
+        )
         solution.pool, solution.mixture, solution.prices = pool, mixture, mixture.prices
     solution.seconds = {
         "discover": discovered - began,
@@ -135,13 +137,18 @@ def without(market: Market, solution: Solution, refused: Collection[tuple[int, i
     pool = Pool.of(market, units, unit[allowed], template[allowed])
     solution.pool = pool
     solution.mixture = mix(
-        units, pool, market.capacity, usd=solution.usd, basis=len(units) < _LARGE
+        units,
+        pool,
+        market.capacity,
+        usd=solution.usd,
+        basis=len(units) < _LARGE,
+        fallback=solution.prices,
     )
 
 
 def _priced(market: Market, solution: Solution) -> tuple[float, IntArray, IntArray]:
     """The bound at the solution's prices, exact over all plans, and columns that may help."""
-    priced = price_all(market, solution.units, solution.prices, 0.0, slack=_SLACK)
+    priced = price_all(market, solution.units, solution.prices, 0.0)
     bound = lagrangian(solution.units, solution.prices, market.capacity, priced.value)
     return bound, *priced.pairs
 
@@ -202,7 +209,7 @@ def _dollar(market: Market, units: Units) -> float:
     if not any(len(c.templates) for c in market.classes):
         # Nothing has a price yet, so one site stands for all of a class.
         _, one = np.unique(units.kind * 2**32 + units.ask, return_index=True)
-        price_all(market, units.take(one), np.zeros(len(market.capacity)), 1.0)
+        price_all(market, units.take(one), np.zeros(len(market.capacity)), 1.0, wanted=False)
     dearest = max((float(c.templates.usd.max(initial=0.0)) for c in market.classes), default=0.0)
     weight = float(units.weight.min(initial=np.inf))
     return _DOLLAR * weight / dearest if dearest > 0 and np.isfinite(weight) else 1.0

@@ -12,7 +12,7 @@ import numpy as np
 from circinus.decision import Assignment, Decision, Deployment, Estimate, Plan, Rejection, Step
 from circinus.fleet import SECONDS_PER_HOUR, Billing
 from circinus.query import Query
-from circinus_coordinator.planning.certificate import alone
+from circinus_coordinator.planning.certificate import above, alone
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.rounding import Placed
 from circinus_coordinator.planning.decomposition.solve import Solution
@@ -56,7 +56,7 @@ def write(
         planner=planner,
         seed=seed,
         goodput_rps=goodput,
-        bound_rps=max(solution.bound_rps, goodput),
+        bound_rps=above(solution.bound_rps, goodput),
         certified=True,
         deployment=book.deployment(),
         open_devices=tuple(sorted(book.devices)),
@@ -133,7 +133,7 @@ class _Book:
 def _rejections(market: Market, solution: Solution, shares: Mapping[int, float]) -> list[Rejection]:
     """In the order of the scenario's queries."""
     scenario = market.catalogue.scenario
-    where = _where(market, solution)
+    where = _where(market, solution, shares)
     impossible: dict[object, Rejection] = {}
     empty = Ledger(scenario)
     found = []
@@ -148,7 +148,8 @@ def _rejections(market: Market, solution: Solution, shares: Mapping[int, float])
             found.append(_crowded(market, position, share, *where[position]))
             continue
         # Alike in every respect that an empty fleet could tell apart.
-        starts = tuple(scenario.device[d].device_class for d in query.source.values())
+        sources = scenario.pipelines[query.pipeline].sources
+        starts = tuple(scenario.device[query.source[s]].device_class for s in sources)
         key = (query.pipeline, query.slo, starts)
         if key not in impossible:
             solo = alone(market.catalogue, query, whole=False)
@@ -167,12 +168,16 @@ def _worthless(query: Query) -> Rejection:
     )
 
 
-def _where(market: Market, solution: Solution) -> dict[int, tuple[int, int, int]]:
-    """For each query that has a plan at all: class, template cheapest by price, scarcest row."""
+def _where(
+    market: Market, solution: Solution, shares: Mapping[int, float]
+) -> dict[int, tuple[int, float]]:
+    """For each query turned away that has a plan: scarcest resource of the cheapest, its use."""
     units, found = solution.units, {}
     for unit in range(len(units)):
-        number = int(units.kind[unit])
-        kind = market.classes[number]
+        queries = units.query[units.start[unit] : units.start[unit + 1]]
+        if all(shares.get(int(query), 0.0) >= _WHOLE for query in queries):
+            continue
+        kind = market.classes[int(units.kind[unit])]
         if not len(kind.templates):
             continue
         rows = kind.rows[units.site[unit]]
@@ -185,23 +190,17 @@ def _where(market: Market, solution: Solution) -> dict[int, tuple[int, int, int]
             if paid[best, feature] <= 0:
                 load = kind.templates.use[best] / np.maximum(market.capacity[rows], 1e-12)
                 feature = int(np.argmax(load))
-            for query in units.query[units.start[unit] : units.start[unit + 1]]:
-                found[int(query)] = (number, best, int(rows[feature]))
+            use = float(kind.templates.use[best, feature])
+            found.update({int(query): (int(rows[feature]), use) for query in queries})
     return found
 
 
-def _crowded(
-    market: Market, position: int, share: float, kind: int, template: int, row: int
-) -> Rejection:
+def _crowded(market: Market, position: int, share: float, row: int, use: float) -> Rejection:
     scenario = market.catalogue.scenario
     query = scenario.queries[position]
-    name, one, two = market.sites.resources.keys[row]
+    name, one, two = market.sites.resources.key(row)
     members = market.sites.members
-    known = market.classes[kind]
-    rate = float(market.rate[position]) * (1 - share)
-    rows = next(site.rows for site in known.sites if row in site.rows[known.used])
-    feature = int(np.flatnonzero(rows[known.used] == row)[0])
-    lacking = rate * float(known.templates.use[template, feature])
+    lacking = float(market.rate[position]) * (1 - share) * use
     resource = link(members[one][0], members[two][0]) if name == "link" else (name, members[one][0])
     what = describe(resource)
     if len(members[one]) > 1 and name != "link":
