@@ -90,6 +90,7 @@ decisions = sa.Table(
     sa.Column("decision", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.Text, nullable=False, index=True),
     sa.Column("cause", sa.Text),
+    sa.Column("place", sa.BigInteger),
 )
 desired = sa.Table(
     "desired",

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from circinus.errors import InvalidInput
 from circinus_coordinator.store import schema
 from circinus_coordinator.store.artifacts import ArtifactFolder
+from circinus_coordinator.store.decisions import put_decision
 from circinus_coordinator.store.lock import FolderLock
 from circinus_coordinator.store.records import (
     AccuracyRecord,
@@ -43,8 +44,6 @@ R = TypeVar("R")
 _STORE_ID = "store-id"
 # A writer waits so long for another connection of the same process; never seen to matter.
 _BUSY_TIMEOUT_MS = 10_000
-# What a plan was made for is kept for the last decisions only.
-_KEPT_DECISIONS = 50
 _KEPT_EVENTS = 100_000
 # The log is shortened once for so many entries.
 _EVENTS_APART = 1000
@@ -62,6 +61,8 @@ _TABLES: Mapping[type, tuple[sa.Table, str]] = {
     ArtifactRecord: (schema.artifacts, "sha256"),
     EventRecord: (schema.events, "seq"),
 }
+# The order of decisions is the database's own affair.
+_PLACE = "place"
 _SAMPLES = ("latency_ms", "compute_s", "output_bytes", "price_usd")
 
 
@@ -250,27 +251,16 @@ def _put(connection: sa.Connection, record: Record) -> None:
         if record.seq % _EVENTS_APART == 0:
             connection.execute(sa.delete(table).where(table.c.seq <= record.seq - _KEPT_EVENTS))
         return
+    if isinstance(record, DecisionRecord):
+        put_decision(connection, row)
+        return
     # Update, else insert: the same on every database, and there is one writer.
     if connection.execute(sa.update(table).where(key).values(**row)).rowcount == 0:
         connection.execute(sa.insert(table).values(**row))
-        if isinstance(record, DecisionRecord):
-            _prune_decisions(connection, record.id)
-
-
-def _prune_decisions(connection: sa.Connection, newest: str) -> None:
-    table = schema.decisions
-    old = (
-        sa.select(table.c.id)
-        .where(table.c.state.in_([DecisionState.SUPERSEDED, DecisionState.FAILED]))
-        .where(table.c.id != newest)
-    )
-    ids = [row.id for row in connection.execute(old)]
-    if len(ids) > _KEPT_DECISIONS:
-        connection.execute(sa.delete(table).where(table.c.id.in_(ids[:-_KEPT_DECISIONS])))
 
 
 def _row(record: Any, table: sa.Table) -> dict[str, Any]:
-    row = {column.name: getattr(record, column.name) for column in table.columns}
+    row = {c.name: getattr(record, c.name) for c in table.columns if c.name != _PLACE}
     for name in _SAMPLES:
         if name in row:
             row[name] = _packed(row[name])
@@ -286,6 +276,7 @@ def _row(record: Any, table: sa.Table) -> dict[str, Any]:
 
 def _values(row: dict[str, Any]) -> dict[str, Any]:
     row.pop("key", None)
+    row.pop(_PLACE, None)
     for name in _SAMPLES:
         if name in row:
             row[name] = _unpacked(row[name])

@@ -83,6 +83,42 @@ def test_a_decision_comes_back_with_its_scenario(store: Store) -> None:
     assert store.decision("d") == record
 
 
+def _decision(name: str, state: DecisionState = DecisionState.PENDING) -> DecisionRecord:
+    return DecisionRecord(id=name, scenario=b"s", decision=b"d", state=state)
+
+
+def test_a_pending_decision_overtakes_the_one_that_was_pending(store: Store) -> None:
+    store.write([_decision("active", DecisionState.ACTIVE), _decision("a")])
+    store.write([_decision("b")])
+    states = {name: found.state for name in ("active", "a", "b") if (found := store.decision(name))}
+    assert states == {
+        "active": DecisionState.ACTIVE,
+        "a": DecisionState.SUPERSEDED,
+        "b": DecisionState.PENDING,
+    }
+
+
+def test_of_the_decisions_that_are_over_the_oldest_are_forgotten(store: Store) -> None:
+    names = [f"{number * 37 % 101:03}" for number in range(101)]  # not in order of their ids
+    for name in names:
+        store.write([_decision(name)])
+    assert [name for name in names if store.decision(name) is not None] == names[-51:]
+
+
+def test_a_decision_that_is_made_once_more_is_young_again(store: Store) -> None:
+    for name in ["again", *map(str, range(40)), "again", *map(str, range(40, 80))]:
+        store.write([_decision(name)])
+    assert store.decision("again") is not None
+
+
+def test_a_decision_that_a_document_names_is_kept(store: Store) -> None:
+    store.write([_decision("kept"), MetaRecord(name="in-force", value=b"kept")])
+    for number in range(80):
+        store.write([_decision(str(number))])
+    assert store.decision("kept") is not None
+    assert store.decision("0") is None
+
+
 def test_a_record_replaces_the_one_of_the_same_identity(store: Store) -> None:
     store.write([DesiredRecord(device="d", version=1, document=b"a")])
     store.write([DesiredRecord(device="d", version=2, document=b"b")])
