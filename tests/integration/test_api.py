@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ import pytest_asyncio
 from aiohttp import ClientSession, web
 
 from circinus.errors import InvalidInput, NoData, Transient
-from circinus.scenario import decode_scenario, decode_submission
+from circinus.scenario import decode_scenario, decode_submission, encode_submission
 from circinus_coordinator.api.app import listen, parse_address, serve
 from circinus_coordinator.api.client import Client
-from circinus_coordinator.api.endpoints import ENDPOINTS, MAX_ARTIFACT_BYTES, MAX_SUBMISSION_BYTES
+from circinus_coordinator.api.endpoints import (
+    ENDPOINTS,
+    MAX_ARTIFACT_BYTES,
+    MAX_SUBMISSION_BYTES,
+    MAX_YAML_BYTES,
+)
 from circinus_coordinator.api.openapi import openapi_document
 
 _FAKES = Path(__file__).parents[1] / "unit" / "coordinator" / "api" / "fakes.py"
@@ -113,6 +119,35 @@ async def test_a_submission_in_yaml_is_taken_in(api: Api) -> None:
     answer = await api.call(api.client.post, "/v1/queries", SUBMISSION, "application/yaml")
     assert answer["queries"] == ["gate"]
     assert api.coordinator.submitted[0].queries[0].id == "gate"
+
+
+async def test_a_submission_is_not_read_in_the_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def decode(*arguments: Any, **more: Any) -> Any:
+        threads.append(threading.current_thread())
+        return decode_submission(*arguments, **more)
+
+    monkeypatch.setattr("circinus_coordinator.api.endpoints.decode_submission", decode)
+    await api.call(api.client.post, "/v1/queries", SUBMISSION, "application/yaml")
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
+
+
+async def test_yaml_is_limited_more_than_json(api: Api) -> None:
+    yaml = SUBMISSION + b" " * MAX_YAML_BYTES
+    with pytest.raises(InvalidInput, match="too many for YAML"):
+        await api.call(api.client.post, "/v1/queries", yaml, "application/yaml")
+    same = encode_submission(decode_submission(SUBMISSION)) + b" " * MAX_YAML_BYTES
+    answer = await api.call(api.client.post, "/v1/queries", same)
+    assert answer["queries"] == ["gate"]
+
+
+async def test_the_cpu_metric_says_what_it_is_a_part_of(api: Api) -> None:
+    page = (await api.call(api.client.get_bytes, "/metrics")).decode()
+    assert "circinus_device_cpu_percent CPU use of the whole device, percent of all" in page
 
 
 async def test_a_query_may_name_a_pipeline_that_is_there(api: Api) -> None:
@@ -233,6 +268,12 @@ async def test_events_resume_from_the_log_without_repeating(api: Api) -> None:
     api.coordinator.log = [fakes.change(n) for n in (1, 2, 3)]
     events = await asyncio.wait_for(read_events(api, 3, {"Last-Event-ID": "1"}), 10)
     assert [event["seq"] for event in events] == [2, 3, 4]
+
+
+async def test_a_long_absence_is_resumed_from_page_by_page(api: Api) -> None:
+    api.coordinator.log = [fakes.change(n) for n in range(1, 2502)]
+    events = await asyncio.wait_for(read_events(api, 2500, {"Last-Event-ID": "1"}), 10)
+    assert [event["seq"] for event in events] == list(range(2, 2502))
 
 
 async def test_a_watcher_that_leaves_leaves_no_traceback(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from circinus.errors import InvalidInput
-from circinus_coordinator.api.endpoints import COORDINATOR, ENDPOINTS
+from circinus_coordinator.api.endpoints import COORDINATOR, ENDPOINTS, READING
 from circinus_coordinator.api.errors import errors_as_json, json_response
 from circinus_coordinator.api.metrics import CONTENT_TYPE, metrics_page
 from circinus_coordinator.api.openapi import openapi_document
@@ -29,6 +30,7 @@ def make_app(coordinator: Coordinator) -> web.Application:
     """The application over a started coordinator."""
     app = web.Application(middlewares=[errors_as_json, _local_only])
     app[COORDINATOR] = coordinator
+    app[READING] = asyncio.Lock()
     document = openapi_document(ENDPOINTS)
 
     async def openapi(_: web.Request) -> web.Response:

@@ -35,16 +35,22 @@ __all__ = [
     "ENDPOINTS",
     "MAX_ARTIFACT_BYTES",
     "MAX_SUBMISSION_BYTES",
+    "MAX_YAML_BYTES",
+    "READING",
     "Endpoint",
     "QueryRow",
 ]
 
 COORDINATOR = web.AppKey("coordinator", Coordinator)
+# Held while a submission is read: many at a time would take the threads the store writes in.
+READING = web.AppKey("reading", asyncio.Lock)
 
 # A packed data set of some thousand pictures; models come with their operators.
 MAX_ARTIFACT_BYTES = 512 << 20
 # 10,000 queries are some 3 MB.
 MAX_SUBMISSION_BYTES = 16 << 20
+# The YAML reader is Python all through: a megabyte takes it many seconds.
+MAX_YAML_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 16
 # So that proxies keep the event stream open and clients notice a dead one.
 HEARTBEAT_S = 15.0
@@ -219,8 +225,17 @@ async def _submit(request: web.Request) -> web.Response:
     dry_run = request.query.get("dry_run", "0").lower() not in ("0", "false", "no")
     data = b"".join([chunk async for chunk in _limited(request, MAX_SUBMISSION_BYTES)])
     coordinator = request.app[COORDINATOR]
-    # A query on a pipeline that is there already need not bring it again.
-    submission = decode_submission(data, name="submission", known=coordinator.pipelines().get)
+    if len(data) > MAX_YAML_BYTES and data.lstrip()[:1] != b"{":
+        raise TooLarge(
+            f"{len(data)} bytes are too many for YAML",
+            remedy=f"at most {MAX_YAML_BYTES} bytes, or send it as JSON",
+        )
+    async with request.app[READING]:
+        # A query on a pipeline that is there already need not bring it again.
+        known = coordinator.pipelines().get
+        submission = await asyncio.to_thread(
+            decode_submission, data, name="submission", known=known
+        )
     if not submission.queries and not submission.pipelines:
         raise InvalidInput("has neither pipelines nor queries", file="submission")
     if dry_run:
@@ -313,9 +328,10 @@ async def _events(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         last = -1
         if after is not None:
-            for change in await coordinator.events(after=after):
-                last = change.seq
-                await response.write(_event(change))
+            while page := await coordinator.events(after=max(after, last)):
+                for change in page:
+                    last = change.seq
+                    await response.write(_event(change))
         await response.write(b": connected\n\n")
         async with contextlib.aclosing(_with_heartbeat(changes, response)) as following:
             async for change in following:

@@ -43,7 +43,9 @@ class _Snapshot(Collector):
             "circinus_device_online", "1 while the device answers.", labels=["device", "tier"]
         )
         cpu = GaugeMetricFamily(
-            "circinus_device_cpu_percent", "CPU use, percent of one core.", labels=["device"]
+            "circinus_device_cpu_percent",
+            "CPU use of the whole device, percent of all its cores together.",
+            labels=["device"],
         )
         for device in self._coordinator.devices():
             online.add_metric([device.id, device.tier or ""], float(device.online))

@@ -54,7 +54,7 @@ class DeviceView:
         plannable: None where queries can be placed on it, else why not.
         silent_s: Seconds since its last message.
         rollout: ``converged``, ``applying``, ``failed`` ... as it last reported.
-        cpu_percent: Of one core; None without telemetry.
+        cpu_percent: Of all its cores together, 0 to 100; None without telemetry.
         queued: Requests waiting per instance.
         dropped: What its agent ignored or dropped since it started, by cause.
         warning: What somebody should look after; None where all is well.
