@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from circinus import codec
@@ -200,6 +201,28 @@ async def test_a_folder_is_replayed_at_the_admitted_rate_and_scored(tmp_path: Pa
         assert 35 < rate < 65
         assert counted.score_sum / counted.scored == pytest.approx(0.5, abs=0.05)
         assert Histogram(counted.latency).total == counted.completed
+
+
+async def test_a_metric_has_no_process_once_no_query_needs_it(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    (tmp_path / "labels.json").write_text(json.dumps({"x": "x"}))
+    source = SourceSpec(kind="folder", path=str(tmp_path), metric="runtime_operators:equal")
+
+    def processes() -> set[int]:
+        return {child.pid for child in psutil.Process().children()}
+
+    async with device() as a:
+        await serve(a, ("Pass", {}))
+        before = processes()
+        a.runtime.set_routes([route(ONE, rate_rps=200.0, input=source)])
+        await until(lambda: scored(a) > 0)
+        assert processes() > before
+        a.runtime.set_routes([])
+        await until(lambda: processes() <= before)
+
+
+def scored(a: Device) -> int:
+    return sum(counted.scored for counted in a.runtime.route_telemetry())
 
 
 async def test_a_broken_metric_leaves_requests_unscored(tmp_path: Path) -> None:

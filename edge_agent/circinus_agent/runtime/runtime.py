@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -20,7 +19,8 @@ from circinus.messages import (
 from circinus_agent.dataplane.frames import Frame
 from circinus_agent.runtime.folder import Input
 from circinus_agent.runtime.heap import keep_freed_memory
-from circinus_agent.runtime.outcome import Failure, Outcome, ResultEvent, WorkerFailed
+from circinus_agent.runtime.metrics import Metrics
+from circinus_agent.runtime.outcome import Failure, Outcome, ResultEvent
 from circinus_agent.runtime.plan import Plan
 from circinus_agent.runtime.pool import Pool
 from circinus_agent.runtime.router import Router
@@ -32,8 +32,6 @@ from circinus_agent.runtime.table import RouteTable
 from circinus_agent.runtime.transport import Transport
 
 __all__ = ["Runtime", "Transport"]
-
-logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
 DRAIN_POLL_S = 0.1
@@ -78,8 +76,7 @@ class Runtime:
             feed=self._feed,
             on_result=self._delivered,
         )
-        self._scorers: dict[str, Scorer | None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._metrics = Metrics(lambda metric: Scorer(metric, settings))
         self._refused: Counter[str] = Counter()
         self._ticker: asyncio.TimerHandle | None = None
         self._closed = False
@@ -118,10 +115,8 @@ class Runtime:
         plans = self._table.plans()
         self._sources.set(plans)
         self._sinks.keep({plan.route.query for plan in plans})
-        for plan in plans:
-            metric = plan.route.input.metric
-            if metric and plan.route.lead == self._settings.device:
-                self._prepare_scorer(metric)
+        led = [plan.route for plan in plans if plan.route.lead == self._settings.device]
+        self._metrics.set({route.input.metric for route in led if route.input.metric})
         self._tick_if_needed()
 
     def drained(self, plans: Iterable[str]) -> bool:
@@ -222,7 +217,7 @@ class Runtime:
                 if taken is not None:
                     inputs[source] = taken.payload
                     label = label if label is not None else taken.label
-        scoring = label is not None and self._scorer(plan) is not None
+        scoring = label is not None and self._metrics.get(plan.route.input.metric) is not None
         want = scoring or self._sinks.has_subscribers(query)
         ended = partial(self._ended, plan, label=label if scoring else None)
         self._router.start(plan, inputs, ended, want=want)
@@ -256,30 +251,8 @@ class Runtime:
 
     # ---- scoring ----------------------------------------------------------------------------
 
-    def _scorer(self, plan: Plan) -> Scorer | None:
-        return self._scorers.get(plan.route.input.metric or "")
-
-    def _prepare_scorer(self, metric: str) -> None:
-        if metric not in self._scorers:
-            self._scorers[metric] = None  # until it is ready
-            task = asyncio.create_task(self._start_scorer(metric), name=f"load metric {metric}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _start_scorer(self, metric: str) -> None:
-        scorer = Scorer(metric, self._settings)
-        try:
-            await scorer.start()
-        except WorkerFailed as error:
-            logger.error("outputs are not scored: metric %s: %s", metric, error.cause)
-        except asyncio.CancelledError:
-            await scorer.stop()
-            raise
-        else:
-            self._scorers[metric] = scorer
-
     def _score(self, plan: Plan, output: bytes, label: bytes) -> None:
-        scorer = self._scorer(plan)
+        scorer = self._metrics.get(plan.route.input.metric)
         counters = self._table.counters(plan)
 
         def count(score: float) -> None:
@@ -320,11 +293,7 @@ class Runtime:
         if self._ticker is not None:
             self._ticker.cancel()
         await self._sources.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(s.stop() for s in self._scorers.values() if s is not None))
+        await self._metrics.close()
         await self._pool.close()
         await self._sinks.close()
 

@@ -74,7 +74,7 @@ class RouteTable:
         self._set_balances()
 
     def _set_balances(self) -> None:
-        shares: dict[str, dict[str, float]] = {query: {} for query in self._balances}
+        shares: dict[str, dict[str, float]] = {}
         for (query, name), entry in self._entries.items():
             route = entry.plan.route
             if route.lead != self._device or entry.removed_at is not None:
@@ -82,8 +82,10 @@ class RouteTable:
             weights = shares.setdefault(query, {})
             if route.active:
                 weights[name] = route.share
+        # Queries with no route left are forgotten: years of them would pile up.
+        self._balances = {query: self._balances.get(query, Balance()) for query in shares}
         for query, weights in shares.items():
-            self._balances.setdefault(query, Balance()).set(weights)
+            self._balances[query].set(weights)
 
     # ---- asking -----------------------------------------------------------------------------
 
