@@ -3,9 +3,11 @@
 One probe at a time on a device, one device per class, free ones first; links before operators
 before accuracy, because the first are short and the last is long. A target is stopped as soon
 as its mean is known precisely enough. A probe whose device went away, or got a new session,
-is forgotten and what it lacked is given out again: its samples so far are kept. What fails
-`attempts` times is given up for that incarnation of the device, with its cause; queries do not
-wait for it and the planner does not see it.
+is forgotten and what it lacked is given out again: its samples so far are kept, but for scores,
+which each probe begins anew. A score over few inputs because the probe was cut off counts as a
+failure, as does a device that is started anew amid scoring. What fails `attempts` times is given
+up for that incarnation of the device, with its cause; queries do not wait for it and the planner
+does not see it.
 """
 
 from __future__ import annotations
@@ -46,6 +48,11 @@ class _Probe:
     closed: set[int] = field(default_factory=set)
     ends: frozenset[str] = frozenset()
 
+    @property
+    def open(self) -> list[Key]:
+        """Targets that still get samples."""
+        return [key for target, key in enumerate(self.keys) if target not in self.closed]
+
 
 class Profiler:
     """The state machine; time comes with the events, in seconds.
@@ -62,6 +69,7 @@ class Profiler:
         self._devices: dict[str, ProbeDevice] = {}
         self._known: dict[Key, Summary] = {}
         self._probes: dict[str, _Probe] = {}
+        self._lost: dict[str, _Probe] = {}  # the last probe each device did not end
         self._shown: dict[Key, str] = {}  # the device a target was last given to
 
     def restore(self, rows: Mapping[Key, Summary]) -> None:
@@ -120,10 +128,9 @@ class Profiler:
         wanted = set(needs.keys)
         orders: list[Instruction] = []
         for probe in list(self._probes.values()):
-            open_keys = [key for i, key in enumerate(probe.keys) if i not in probe.closed]
-            if not wanted.intersection(open_keys):
+            if not wanted.intersection(probe.open):
                 orders.append(self._cancel(probe))
-                del self._probes[probe.request_id]
+                self._drop(probe)
         return orders + self._schedule(now)
 
     def on_devices(self, devices: Mapping[str, ProbeDevice], now: float) -> list[Instruction]:
@@ -133,8 +140,10 @@ class Profiler:
             present = devices.get(probe.device.id)
             session = present and (present.boot_id, present.session)
             if session != (probe.device.boot_id, probe.device.session):
-                del self._probes[probe.request_id]
-        return self._schedule(now)
+                self._drop(probe)
+                self._lost[probe.device.id] = probe
+        kept = [order for device in devices.values() for order in self._returned(device)]
+        return kept + self._schedule(now)
 
     def on_samples(self, message: ProbeSamples, now: float) -> list[Instruction]:
         """Samples came in."""
@@ -188,15 +197,45 @@ class Profiler:
         probe.closed.add(target)
         key = probe.keys[target]
         summary = self._known.setdefault(key, Summary())
-        if summary.usable(key):
+        cut_off = cause is not None and summary.cut_off(key, self._settings)
+        if summary.usable(key) and not cut_off:
             summary.done = True
             summary.cause = None
         else:
-            summary.attempts += 1
-            summary.cause = cause or "no samples came"
-            summary.boot_id = probe.device.boot_id
-            summary.done = summary.attempts >= self._settings.attempts
+            self._failed(summary, cause or "no samples came", probe.device.boot_id)
         return [Keep(key=key, summary=summary)] if summary.done else []
+
+    def _failed(self, summary: Summary, cause: str, boot_id: str) -> None:
+        summary.scores = []  # the next try begins with the first input again
+        summary.attempts += 1
+        summary.cause = cause
+        summary.boot_id = boot_id
+        summary.done = summary.attempts >= self._settings.attempts
+
+    def _drop(self, probe: _Probe) -> None:
+        """Nobody waits for it any more: what it scored will be scored again."""
+        del self._probes[probe.request_id]
+        for key in probe.open:
+            if key in self._known:
+                self._known[key].scores = []
+
+    def _returned(self, device: ProbeDevice) -> list[Instruction]:
+        """A device that was started anew amid scoring: perhaps the operators brought it down.
+
+        One that only lost its connection is not to blame.
+        """
+        probe = self._lost.pop(device.id, None)
+        if probe is None or device.boot_id == probe.device.boot_id:
+            return []
+        kept: list[Instruction] = []
+        elsewhere = {key for other in self._probes.values() for key in other.keys}
+        for key in probe.open:
+            if isinstance(key, AccuracyKey) and not (key in elsewhere or self._done(key)):
+                summary = self._known.setdefault(key, Summary())
+                self._failed(summary, "the device was started anew", device.boot_id)
+                if summary.done:
+                    kept.append(Keep(key=key, summary=summary))
+        return kept
 
     def _cancel(self, probe: _Probe, targets: list[int] | None = None) -> Send:
         return Send(

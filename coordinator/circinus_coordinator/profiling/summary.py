@@ -18,6 +18,9 @@ __all__ = ["Summary", "operator_profile", "relative_half_width"]
 _Z_95 = 1.96
 # One sample may be a fluke of starting up; from two on there is a spread to look at.
 LEAST_SAMPLES = 2
+# A score that was cut off is used from this many inputs on: with 20, the standard error of a
+# share of right answers is at most sqrt(0.25 / 20) = 0.11.
+LEAST_SCORES = 20
 # No probe measures more than this; what says so is broken, and sums of it would not be finite.
 _MOST_MS = 1e8  # more than a day
 _MOST_S = 1e5
@@ -92,6 +95,11 @@ class Summary:
         if isinstance(key, LinkKey):
             return bool(self.rtt_ms)
         return len(self.latency_ms) >= LEAST_SAMPLES
+
+    def cut_off(self, key: Key, settings: ProfilingSettings) -> bool:
+        """Too few inputs were scored for a score, if the probe did not get through them all."""
+        least = min(LEAST_SCORES, settings.accuracy_samples)
+        return isinstance(key, AccuracyKey) and len(self.scores) < least
 
     def enough(self, settings: ProfilingSettings) -> bool:
         """An operator's mean latency is known as precisely as asked for."""

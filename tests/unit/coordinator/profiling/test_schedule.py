@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -229,6 +230,98 @@ def test_a_failed_target_is_tried_again_and_then_given_up_with_its_cause() -> No
     assert bench.result(second, error="no module m") == []
     assert bench.profiler.missing("q") == set()
     assert {kept.summary.cause for kept in bench.kept} == {"no module m"}
+
+
+def scoring(**changes: Any) -> tuple[Bench, Send]:
+    """A bench at its first accuracy probe."""
+    bench = Bench("dc", **changes)
+    (order,) = bench.want(wanted(devices="dc", queries=[query(accuracy=0.5)]))
+    (order,) = bench.answer(order)
+    assert isinstance(order.command, ProbeAccuracy)
+    bench.kept.clear()
+    return bench, order
+
+
+def test_a_score_that_was_cut_off_early_is_made_again_from_the_start() -> None:
+    bench, order = scoring()
+    bench.samples(order, 0, scores=[1.0])
+    bench.samples(order, 0, done=True, cause="budget used up")
+    assert bench.kept == []
+    bench.samples(order, 1, scores=[1.0], done=True)
+    (again,) = bench.result(order)
+    bench.samples(again, 0, scores=[0.5], done=True)
+    assert [kept.summary.scores for kept in bench.kept] == [[1.0], [0.5]]
+    assert [kept.summary.cause for kept in bench.kept] == [None, None]
+
+
+def test_a_score_that_is_always_cut_off_is_given_up_with_its_cause() -> None:
+    bench, order = scoring(accuracy_chunk=1, attempts=2)
+    for _ in range(2):
+        bench.samples(order, 0, scores=[1.0] * 19, done=True, cause="budget used up")
+        (order,) = bench.result(order)
+    (kept,) = bench.kept
+    assert (kept.summary.cause, kept.summary.scores) == ("budget used up", [])
+
+
+@pytest.mark.parametrize(("scored", "wanted"), [(20, 100), (3, 3)])
+def test_a_score_that_was_cut_off_late_is_used(scored: int, wanted: int) -> None:
+    bench, order = scoring(accuracy_samples=wanted)
+    bench.samples(order, 0, scores=[1.0] * scored, done=True, cause="budget used up")
+    (kept,) = bench.kept
+    assert (kept.summary.cause, kept.summary.samples) == (None, scored)
+
+
+def test_a_probe_that_fails_amid_scoring_counts_as_failed() -> None:
+    bench, order = scoring(attempts=1)
+    bench.samples(order, 0, scores=[1.0])
+    bench.result(order, error="out of memory")
+    assert [kept.summary.cause for kept in bench.kept] == ["out of memory"] * 2
+
+
+def test_scores_of_a_session_that_ended_are_not_counted_twice() -> None:
+    bench, order = scoring(attempts=1)
+    bench.samples(order, 0, scores=[1.0, 1.0])
+    bench.devices = {}
+    bench.online()
+    bench.devices = {"dc": device("dc", session=2)}
+    (again,) = bench.online()
+    bench.samples(again, 0, scores=[0.5], done=True)
+    (kept,) = bench.kept
+    assert kept.summary.scores == [0.5]
+
+
+def test_scores_of_a_probe_nobody_needed_any_more_are_not_counted_twice() -> None:
+    bench, order = scoring()
+    bench.samples(order, 0, scores=[1.0, 1.0])
+    bench.want(wanted(devices="dc", queries=[]))
+    (again,) = bench.want(wanted(devices="dc", queries=[query(accuracy=0.5)]))
+    bench.samples(again, 0, scores=[0.5], done=True)
+    (kept,) = bench.kept
+    assert kept.summary.scores == [0.5]
+
+
+def test_another_device_that_took_over_keeps_its_scores() -> None:
+    bench, _ = scoring(attempts=1)
+    bench.devices = {"dc2": device("dc2")}
+    (over,) = bench.online()
+    bench.samples(over, 0, scores=[0.5])
+    bench.devices["dc"] = device("dc", boot="second")
+    bench.online()
+    bench.samples(over, 0, scores=[1.0], done=True)
+    (kept,) = bench.kept
+    assert kept.summary.scores == [0.5, 1.0]
+
+
+def test_a_device_that_is_started_anew_at_every_scoring_is_given_up() -> None:
+    bench, _ = scoring(attempts=2)
+    for boot in ("second", "third"):
+        assert not bench.kept
+        bench.devices = {}
+        bench.online()
+        bench.devices = {"dc": device("dc", boot=boot)}
+        sent = bench.online()
+    assert sent == []
+    assert {kept.summary.cause for kept in bench.kept} == {"the device was started anew"}
 
 
 def test_what_was_given_up_is_tried_again_by_another_incarnation() -> None:
