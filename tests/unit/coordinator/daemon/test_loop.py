@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,18 @@ async def test_a_planner_that_takes_too_long_is_ended_and_replaced(
     monkeypatch.setattr("circinus_coordinator.daemon.planner._DEADLINE_S", 0.0)
     pool = PlannerPool()
     with pytest.raises(Transient, match="longer"):
+        await pool.plan(b"", 0)
+    assert pool._own is None
+
+
+async def test_a_worker_that_dies_twice_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def died(*_: object) -> bytes:
+        raise BrokenProcessPool
+
+    pool = PlannerPool()
+    pool.warm()
+    monkeypatch.setattr(pool, "_run", died)
+    with pytest.raises(Transient, match="died twice"):
         await pool.plan(b"", 0)
     assert pool._own is None
 
