@@ -84,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CircinusError as error:
         print(f"circinus-agent: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except OSError as error:  # a full disk, no rights: nothing a traceback would explain
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"circinus-agent: {where}{error.strerror or error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_OK
 

@@ -188,11 +188,6 @@ class Pipeline:
         """Operators that need `name`."""
         return tuple(n for n, spec in self.operators.items() if name in spec.needs)
 
-    @property
-    def is_tree(self) -> bool:
-        """True where no operator feeds more than one other (a chain, or an in-tree of joins)."""
-        return all(len(self.consumers(name)) <= 1 for name in self.operators)
-
 
 def _sorted(operators: Mapping[str, OperatorSpec]) -> dict[str, OperatorSpec]:
     """The operators in topological order, written order where free (Kahn's algorithm)."""

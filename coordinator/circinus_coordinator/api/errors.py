@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -58,7 +59,13 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return json_response(ErrorDocument(error=str(error)), status=_status(error))
     except ConnectionResetError:
         raise  # the client went away: nobody is left to answer
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            document = ErrorDocument(
+                error=f"the coordinator cannot store it: {error.strerror}",
+                remedy="make room on the coordinator's disk",
+            )
+            return json_response(document, status=507)
         log.exception("bug while answering %s %s", request.method, request.path)
         return json_response(
             ErrorDocument(error="internal error", remedy="see the coordinator's log"), status=500

@@ -96,6 +96,9 @@ def run(arguments: Sequence[str]) -> int:
         # `circinus plans ls | head`: nobody reads on. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:  # a full disk, no rights: nothing a traceback would explain
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(CircinusError(f"{where}{error.strerror or error}"), NO_RESULT)
     return result if isinstance(result, int) else OK
 
 

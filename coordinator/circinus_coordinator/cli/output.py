@@ -16,7 +16,6 @@ __all__ = [
     "Column",
     "as_json",
     "number",
-    "on_terminal",
     "print_json",
     "print_table",
     "say",
@@ -28,11 +27,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 def as_json(function: F) -> F:
     """The option ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-
-
-def on_terminal() -> bool:
-    """True where progress may be shown."""
-    return sys.stderr.isatty()
 
 
 def say(text: str) -> None:

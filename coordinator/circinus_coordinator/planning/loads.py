@@ -229,13 +229,6 @@ class Ledger:
             chance=at_least(others, holding.size - units + 1),
         )
 
-    def needed(self, name: str, device: str) -> float:
-        """Units of a resource held if all workers of the device ran at once."""
-        return math.fsum(
-            self.replicas(i) * tokens(i.compute.get(name, 0.0), i.station.busy)
-            for i in self.instances.get(device, {}).values()
-        )
-
     def holding(self, resource: Resource) -> Holding:
         """Who holds how much of a per-second resource of a device."""
         name, device = resource

@@ -32,7 +32,6 @@ __all__ = [
     "admit",
     "largest",
     "linear_limit",
-    "previous_steps",
     "readmit",
     "rounded",
     "select",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -33,9 +34,14 @@ class FolderLock:
                 file=str(folder),
                 remedy="stop it, or name another folder",
             ) from None
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
+        try:
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n")
+            self._file.flush()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it would write what is still in its buffer
+                self._file.close()
+            raise InvalidInput(f"cannot be written: {error.strerror}", file=str(path)) from error
 
     def release(self) -> None:
         """Let go; harmless if done twice."""

@@ -177,11 +177,6 @@ class Control:
         """Whether nobody needs more of it."""
         return self._events[target].is_set()
 
-    @property
-    def all_cancelled(self) -> bool:
-        """Whether nobody needs any more."""
-        return all(event.is_set() for event in self._events)
-
     async def wait(self, targets: Sequence[int]) -> None:
         """Return once all of `targets` are cancelled."""
         for target in targets:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,25 +28,21 @@ class Ascent:
 
     Attributes:
         prices: `(rows,)` the best ones met.
-        bound: Weighted goodput (less the value of dollars) no choice among the columns exceeds.
         touched: `(columns,)` chosen in the last phase.
-        last: `(rows,)` the last prices, where to go on from.
     """
 
     prices: FloatArray
-    bound: float
     touched: BoolArray
-    last: FloatArray
 
 
 def first_prices(units: Units, pool: Pool, capacity: FloatArray) -> FloatArray:
     """`(rows,)` prices at which a typical request would spend a part of its worth."""
     worth = units.weight[pool.unit]
-    per_row = sparse_mean(pool, worth)
+    per_row = _mean_worth(pool, worth)
     return np.asarray(0.05 * per_row * (capacity > 0))
 
 
-def sparse_mean(pool: Pool, worth: FloatArray) -> FloatArray:
+def _mean_worth(pool: Pool, worth: FloatArray) -> FloatArray:
     """`(rows,)` mean over the columns that use a row of worth / use."""
     use = pool.use
     row_of = np.repeat(np.arange(len(pool)), np.diff(use.indptr))
@@ -65,9 +60,7 @@ def ascend(
     usd: float,
     rounds: int,
     fine: int,
-    scale: float = 1.0,
     gentle: bool = False,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Ascent:
     """Raise the bound over the pool's columns.
 
@@ -79,15 +72,13 @@ def ascend(
         usd: Value of a US dollar.
         rounds: Steps of shrinking length.
         fine: Further steps of a small constant length, whose columns are remembered.
-        scale: How many times the demand the units stand for.
         gentle: Start with small steps: the prices are nearly right.
-        stop: Asked before each step.
     """
     starts = pool.starts()
     unit = pool.unit[starts]
-    weight, rate = units.weight[unit], units.rate[unit] * scale
+    weight, rate = units.weight[unit], units.rate[unit]
     counts = np.diff(np.append(starts, len(pool)))
-    floor = _FLOOR * sparse_mean(pool, units.weight[pool.unit])
+    floor = _FLOOR * _mean_worth(pool, units.weight[pool.unit])
     inverse = np.where(capacity > 0, 1.0 / np.maximum(capacity, 1e-300), 0.0)
     prices = np.maximum(prices, floor)
     best, bound = prices, np.inf
@@ -95,8 +86,6 @@ def ascend(
     start = _FINE_STEP * 2 if gentle else _FIRST_STEP
     decay = (_LAST_STEP / start) ** (1.0 / max(1, rounds))
     for turn in range(rounds + fine):
-        if stop():
-            break
         value = pool.use @ prices + usd * pool.usd
         least = np.minimum.reduceat(value, starts) if len(starts) else value
         gain = weight - least
@@ -111,7 +100,7 @@ def ascend(
         step = _FINE_STEP if turn >= rounds else start * decay**turn
         excess = np.clip(load * inverse - 1.0, -1.0, 2.0)
         prices = np.maximum(prices * np.exp(step * excess), floor)
-    return Ascent(prices=best, bound=bound, touched=touched, last=prices)
+    return Ascent(prices=best, touched=touched)
 
 
 def _first(value: FloatArray, least: FloatArray, starts: IntArray, counts: IntArray) -> IntArray:
