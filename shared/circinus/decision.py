@@ -10,6 +10,14 @@ from typing import Any
 import msgspec
 
 from circinus import _documents as documents
+from circinus.advice import (
+    PriceDocument,
+    Relaxation,
+    RelaxationDocument,
+    ResourcePrice,
+    price_document,
+    relaxation_document,
+)
 from circinus.errors import InvalidInput
 from circinus.operator import KnobValue
 from circinus.pipeline import Config
@@ -21,6 +29,8 @@ __all__ = [
     "Estimate",
     "Plan",
     "Rejection",
+    "Relaxation",
+    "ResourcePrice",
     "Step",
     "decode_decision",
     "encode_decision",
@@ -77,13 +87,15 @@ class Rejection:
         reason: A sentence for people.
         binding: The constraint in the way (``latency``, ``accuracy``, ``cost``,
             ``cores of edge-2`` ...).
-        relaxation: The cheapest change that would admit it, if known.
+        relaxation: The cheapest change that would admit it, if known: a sentence.
+        relaxations: The same for programs: all of these changes together admit it.
     """
 
     query: str
     reason: str
     binding: str
     relaxation: str | None = None
+    relaxations: tuple[Relaxation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +126,10 @@ class Decision:
         open_devices: Devices that carry anything, sorted.
         seconds: Wall time of each phase.
         evaluations: Plans whose latency and cost were worked out; None where nobody counted.
+        prices: What resources are worth, dearest first; those that are worth nothing are left
+            out. Empty where nobody priced them.
+        deployment_bound_usd_hour: No decision of at least this goodput costs less per hour in
+            all (`deployment.total`); None where that was not proved.
     """
 
     planner: str
@@ -127,6 +143,8 @@ class Decision:
     assignments: tuple[Assignment, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     evaluations: int | None = None
+    prices: tuple[ResourcePrice, ...] = ()
+    deployment_bound_usd_hour: float | None = None
 
     @property
     def gap(self) -> float | None:
@@ -155,6 +173,7 @@ class _Rejection(msgspec.Struct, forbid_unknown_fields=True):
     reason: str
     binding: str
     relaxation: str | None = None
+    relaxations: list[RelaxationDocument] = []
 
 
 class _Decision(msgspec.Struct, forbid_unknown_fields=True):
@@ -171,6 +190,8 @@ class _Decision(msgspec.Struct, forbid_unknown_fields=True):
     open_devices: list[str] = []
     seconds: dict[str, float] = {}
     evaluations: int | None = None
+    prices: list[PriceDocument] = []
+    deployment_bound_usd_hour: float | None = None
 
 
 def encode_decision(decision: Decision) -> bytes:
@@ -193,13 +214,14 @@ def encode_decision(decision: Decision) -> bytes:
         "open_devices": list(decision.open_devices),
         "seconds": dict(decision.seconds),
         "assignments": [_assignment_document(a) for a in decision.assignments],
-        "rejected": [
-            {"query": r.query, "reason": r.reason, "binding": r.binding, "relaxation": r.relaxation}
-            for r in decision.rejected
-        ],
+        "rejected": [_rejection_document(r) for r in decision.rejected],
     }
     if decision.evaluations is not None:
         document["evaluations"] = decision.evaluations
+    if decision.prices:
+        document["prices"] = [price_document(price) for price in decision.prices]
+    if decision.deployment_bound_usd_hour is not None:
+        document["deployment_bound_usd_hour"] = decision.deployment_bound_usd_hour
     return documents.encode(document)
 
 
@@ -217,6 +239,18 @@ def _assignment_document(a: Assignment) -> dict[str, Any]:
             "cost_usd_per_1000": a.estimate.cost_usd_per_1000,
         },
     }
+
+
+def _rejection_document(r: Rejection) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "query": r.query,
+        "reason": r.reason,
+        "binding": r.binding,
+        "relaxation": r.relaxation,
+    }
+    if r.relaxations:
+        document["relaxations"] = [relaxation_document(one) for one in r.relaxations]
+    return document
 
 
 def decode_decision(data: bytes, *, name: str = "decision") -> Decision:
@@ -243,13 +277,10 @@ def decode_decision(data: bytes, *, name: str = "decision") -> Decision:
             open_devices=tuple(raw.open_devices),
             seconds=raw.seconds,
             assignments=tuple(_assignment(i, a) for i, a in enumerate(raw.assignments)),
-            rejected=tuple(
-                Rejection(
-                    query=r.query, reason=r.reason, binding=r.binding, relaxation=r.relaxation
-                )
-                for r in raw.rejected
-            ),
+            rejected=tuple(_rejection(r) for r in raw.rejected),
             evaluations=raw.evaluations,
+            prices=tuple(_price(i, p) for i, p in enumerate(raw.prices)),
+            deployment_bound_usd_hour=raw.deployment_bound_usd_hour,
         )
     except InvalidInput as error:
         raise error.within(file=name) from None
@@ -273,6 +304,27 @@ def _assignment(index: int, raw: _Assignment) -> Assignment:
             latency_ms=latency, accuracy=raw.estimate.get("accuracy"), cost_usd_per_1000=cost
         ),
     )
+
+
+def _rejection(raw: _Rejection) -> Rejection:
+    return Rejection(
+        query=raw.query,
+        reason=raw.reason,
+        binding=raw.binding,
+        relaxation=raw.relaxation,
+        relaxations=tuple(one.model() for one in raw.relaxations),
+    )
+
+
+def _price(index: int, raw: PriceDocument) -> ResourcePrice:
+    ends = 2 if raw.resource == "link" else 1
+    for key in ("devices", "machines"):
+        if len(getattr(raw, key)) != ends:
+            raise InvalidInput(
+                f"{ends} needed for {raw.resource!r}, not {len(getattr(raw, key))}",
+                key=f"prices[{index}].{key}",
+            )
+    return raw.model()
 
 
 def load_decision(path: str | Path) -> Decision:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from circinus.decision import Assignment, Decision, Deployment, Estimate, Rejection, Step
+from circinus.decision import (
+    Assignment,
+    Decision,
+    Deployment,
+    Estimate,
+    Rejection,
+    Relaxation,
+    ResourcePrice,
+    Step,
+)
 from circinus.fleet import Billing, Device, DeviceClass, Link
 from circinus.pipeline import AccuracyTask, Config, Deliver, OperatorSpec, Pipeline
 from circinus.profile import AccuracyProfile, LatencyStats, OperatorProfile, Provenance
@@ -171,6 +180,18 @@ steps = st.builds(
     batch=st.integers(1, 64), replicas=st.integers(1, 64),
 )  # fmt: skip
 plans = st.dictionaries(names, steps, max_size=3)
+relaxations = st.builds(
+    Relaxation, what=names, amount=st.none() | amounts, to=st.none() | amounts,
+    devices=st.lists(names, max_size=2).map(tuple), operator=st.none() | names,
+    rtt_ms=st.none() | amounts,
+)  # fmt: skip
+prices = st.builds(
+    ResourcePrice, resource=st.just("link"), devices=st.tuples(names, names),
+    machines=st.tuples(st.integers(1, 9), st.integers(1, 9)), weighted_rps_per_unit=amounts,
+) | st.builds(
+    ResourcePrice, resource=st.sampled_from(["cores", "gpu", "uplink"]),
+    devices=st.tuples(names), machines=st.tuples(st.integers(1, 9)), weighted_rps_per_unit=amounts,
+)  # fmt: skip
 decisions = st.builds(
     Decision,
     planner=texts, seed=st.integers(0, 2**53), goodput_rps=amounts, bound_rps=st.none() | amounts,
@@ -190,9 +211,12 @@ decisions = st.builds(
     ).map(tuple),
     rejected=st.lists(
         st.builds(
-            Rejection, query=names, reason=texts, binding=texts, relaxation=st.none() | texts
+            Rejection, query=names, reason=texts, binding=texts, relaxation=st.none() | texts,
+            relaxations=st.lists(relaxations, max_size=2).map(tuple),
         ),
         max_size=2,
     ).map(tuple),
     evaluations=st.none() | st.integers(0, 2**53),
+    prices=st.lists(prices, max_size=2).map(tuple),
+    deployment_bound_usd_hour=st.none() | amounts,
 )  # fmt: skip
