@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from circinus.decision import Assignment, Decision, Plan
+from circinus.decision import Assignment, Decision, Plan, ResourcePrice
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import Alone, above
 from circinus_coordinator.planning.evaluate import Evaluation, evaluate
@@ -54,6 +54,7 @@ def decision_of(
     bound_rps: float,
     clock: Clock,
     seconds: Mapping[str, float],
+    prices: tuple[ResourcePrice, ...] = (),
 ) -> Decision:
     """Write the decision down."""
     started = clock()
@@ -79,6 +80,7 @@ def decision_of(
         seconds=timing,
         assignments=tuple(assignments),
         rejected=tuple(rejected),
+        prices=prices,
     )
 
 

@@ -16,6 +16,7 @@ from circinus_coordinator.planning.certificate import Alone, alone, upper_bound
 from circinus_coordinator.planning.decide import Clock, decision_of, standing
 from circinus_coordinator.planning.decomposition.classes import market
 from circinus_coordinator.planning.decomposition.solve import relax
+from circinus_coordinator.planning.decomposition.worth import resource_prices
 from circinus_coordinator.planning.evaluate import deployment
 from circinus_coordinator.planning.guided import Guide, guided, shaken
 from circinus_coordinator.planning.loads import Ledger
@@ -67,6 +68,7 @@ def greedy(
         bound_rps=min(upper_bound(list(solo.values())), solution.bound_rps),
         clock=clock,
         seconds=seconds,
+        prices=resource_prices(found, solution.prices),
     )
 
 

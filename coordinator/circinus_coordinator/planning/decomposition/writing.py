@@ -16,6 +16,7 @@ from circinus_coordinator.planning.certificate import above, alone
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.rounding import Placed
 from circinus_coordinator.planning.decomposition.solve import Solution
+from circinus_coordinator.planning.decomposition.worth import resource_prices
 from circinus_coordinator.planning.explain import rejection
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, place
@@ -63,6 +64,7 @@ def write(
         seconds=dict(seconds),
         assignments=tuple(assignments),
         rejected=tuple(_rejections(market, solution, shares)),
+        prices=resource_prices(market, solution.prices),
     )
 
 

@@ -1,0 +1,84 @@
+"""The relaxation's prices as a decision tells them, and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus.decision import ResourcePrice
+from circinus_coordinator.planning.decomposition.classes import Market
+from circinus_coordinator.planning.uses import LINK, UPLINK
+
+__all__ = ["resource_prices", "row_prices"]
+
+FloatArray = npt.NDArray[np.float64]
+Key = tuple[str, tuple[str, ...], tuple[bool, ...]]
+# Below this part of the highest worth a price says nothing but how a solver rounds.
+_NOTHING = 1e-9
+
+
+def resource_prices(market: Market, prices: FloatArray) -> tuple[ResourcePrice, ...]:
+    """What one more core, accelerator or Mbit/s is worth, dearest first.
+
+    Only a part of cores, accelerators and links may be planned, so one more of them is worth
+    `max_utilisation` times the price of what may be.
+
+    Args:
+        market: The rows' resources.
+        prices: `(rows,)` weighted requests per second for a core-second per second, or megabit
+            per second, that may be planned.
+    """
+    members, keys = market.sites.members, market.sites.resources.keys
+    worth = [float(p) * _per_unit(market, key[0]) for p, key in zip(prices, keys, strict=True)]
+    least = max(worth, default=0.0) * _NOTHING
+    found = []
+    for value, (name, one, two) in zip(worth, keys, strict=True):
+        if value <= least:
+            continue
+        nodes = (one, two) if name == LINK else (one,)
+        found.append(
+            ResourcePrice(
+                resource=name,
+                devices=tuple(_named(members, nodes)),
+                machines=tuple(len(members[node]) for node in nodes),
+                weighted_rps_per_unit=value,
+            )
+        )
+    return tuple(sorted(found, key=lambda p: (-p.weighted_rps_per_unit, p.resource, p.devices)))
+
+
+def row_prices(market: Market, told: Iterable[ResourcePrice]) -> FloatArray:
+    """`(rows,)` the prices that a decision tells, 0 where it tells none: what to start from.
+
+    A pool is found again by the machine that stood for it, whatever its size is now.
+    """
+    members, keys = market.sites.members, market.sites.resources.keys
+    known: dict[Key, float] = {}
+    for price in told:
+        ends = zip(price.devices, (count > 1 for count in price.machines), strict=True)
+        known[_key(price.resource, ends)] = price.weighted_rps_per_unit
+    found = np.zeros(len(keys))
+    for row, (name, one, two) in enumerate(keys if known else ()):
+        nodes = (one, two) if name == LINK else (one,)
+        pooled = (len(members[node]) > 1 for node in nodes)
+        ends = zip(_named(members, nodes), pooled, strict=True)
+        value = known.get(_key(name, ends), 0.0)
+        found[row] = value / _per_unit(market, name) if value else 0.0
+    return found
+
+
+def _per_unit(market: Market, name: str) -> float:
+    return 1.0 if name == UPLINK else market.sites.scenario.max_utilisation
+
+
+def _named(members: list[tuple[str, ...]], nodes: tuple[int, ...]) -> list[str]:
+    """A machine for each node; where a source is linked with its like, two different ones."""
+    first = members[nodes[0]][0]
+    return [first, *(next(m for m in members[node] if m != first) for node in nodes[1:])]
+
+
+def _key(resource: str, ends: Iterable[tuple[str, bool]]) -> Key:
+    ordered = sorted(ends)
+    return resource, tuple(d for d, _ in ordered), tuple(pooled for _, pooled in ordered)
