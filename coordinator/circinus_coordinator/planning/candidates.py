@@ -27,12 +27,16 @@ class ProfileIndex:
             point = (row.config, row.batch)
             rows[row.pipeline, row.operator, row.device_class][point] = row
         self._rows = rows
+        self._offers: dict[tuple[str, str, str], list[OperatorProfile]] = {}
 
     def rows(self, pipeline: str, spec: OperatorSpec, device_class: str) -> list[OperatorProfile]:
         """Rows for configs that the operator's knobs offer, in their order of first mention."""
-        found = dict(self._rows.get((None, spec.name, device_class), {}))
-        found.update(self._rows.get((pipeline, spec.name, device_class), {}))
-        return [row for row in found.values() if _offered(spec, row.config)]
+        key = (pipeline, spec.name, device_class)
+        if key not in self._offers:
+            found = dict(self._rows.get((None, spec.name, device_class), {}))
+            found.update(self._rows.get(key, {}))
+            self._offers[key] = [row for row in found.values() if _offered(spec, row.config)]
+        return self._offers[key]
 
     def row(
         self, pipeline: str, spec: OperatorSpec, device_class: str, config: Config, batch: int

@@ -11,12 +11,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from circinus.fleet import BYTES_PER_GB, CORES, DeviceClass
-from circinus.pipeline import Config, Deliver, Pipeline
+from circinus.pipeline import Config, Deliver, OperatorSpec, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
@@ -37,6 +38,15 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The options of one operator on one machine: rows, figures `(rows,)` and compute."""
+
+    rows: tuple[OperatorProfile, ...]
+    figures: Mapping[str, FloatArray]
+    compute: FloatArray
+
+
 class Catalogue:
     """Compiles queries, and keeps what several of them share."""
 
@@ -49,6 +59,7 @@ class Catalogue:
             )
         )
         self._tables: dict[str, AccuracyTable] = {}
+        self._known_columns: dict[tuple[str, str, str, float], _Columns] = {}
         self._programmes: dict[tuple[object, ...], Programme] = {}
         tiers = set(scenario.tiers)
         alike = collections.Counter(
@@ -170,44 +181,71 @@ class Catalogue:
         position: Mapping[str, int],
     ) -> StepOptions:
         spec = self.scenario.pipelines[query.pipeline].operators[name]
-        rows = [
-            (slot, row)
+        parts = [
+            (slot, self._columns(query, spec, self._class(device).name))
             for slot, device in enumerate(devices)
             if device in allowed
-            for row in self.profiles.rows(query.pipeline, spec, self._class(device).name)
-            if _possible(row, self._class(device))
         ]
+        rows = tuple(row for _, part in parts for row in part.rows)
         ids: dict[Config, int] = {}
-        for _, row in rows:
+        for row in rows:
             ids.setdefault(row.config, len(ids))
+
+        def column(name: str) -> FloatArray:
+            return np.concatenate([np.zeros(0), *(part.figures[name] for _, part in parts)])
+
+        none: FloatArray = np.zeros((0, len(self.resources)))
         return StepOptions(
             name=name,
             needs=tuple(position[need] for need in spec.needs),
-            rows=tuple(row for _, row in rows),
-            slot=np.array([slot for slot, _ in rows], dtype=np.int64),
-            config=np.array([ids[row.config] for _, row in rows], dtype=np.int64),
+            rows=rows,
+            slot=np.repeat(
+                np.array([slot for slot, _ in parts], dtype=np.int64),
+                np.array([len(part.rows) for _, part in parts], dtype=np.int64),
+            ),
+            config=np.array([ids[row.config] for row in rows], dtype=np.int64),
             configs=tuple(ids),
-            mean=_column(row.latency_ms.mean for _, row in rows),
-            variance=_column(
-                service_variance(row.latency_ms, query.slo.percentile) for _, row in rows
-            ),
-            station_variance=_column(
-                service_variance(row.latency_ms, STATION_PERCENTILE) for _, row in rows
-            ),
-            size=_column(row.output_bytes for _, row in rows),
-            usd=_column(
-                self._class(devices[slot]).usage_cost_usd(row.compute_s) + row.price_usd_per_call
-                for slot, row in rows
-            ),
-            compute=np.array(
-                [[row.compute_s.get(r, 0.0) for r in self.resources] for _, row in rows],
-                dtype=np.float64,
-            ).reshape(len(rows), len(self.resources)),
-            batch=_column(row.batch for _, row in rows),
-            memory=_column(row.memory_mb for _, row in rows),
+            mean=column("mean"),
+            variance=column("variance"),
+            station_variance=column("station_variance"),
+            size=column("size"),
+            usd=column("usd"),
+            compute=np.concatenate([none, *(part.compute for _, part in parts)]),
+            batch=column("batch"),
+            memory=column("memory"),
             stateful=spec.stateful,
             implementation=spec.implementation,
         )
+
+    def _columns(self, query: Query, spec: OperatorSpec, device_class: str) -> _Columns:
+        """The options of an operator on a machine of a class, for a percentile; computed once."""
+        percentile = query.slo.percentile
+        key = (query.pipeline, spec.name, device_class, percentile)
+        if key not in self._known_columns:
+            kind = self.scenario.device_classes[device_class]
+            rows = tuple(
+                row
+                for row in self.profiles.rows(query.pipeline, spec, device_class)
+                if _possible(row, kind)
+            )
+            stats = [row.latency_ms for row in rows]
+            figures = {
+                "mean": _column(s.mean for s in stats),
+                "variance": _column(service_variance(s, percentile) for s in stats),
+                "station_variance": _column(service_variance(s, STATION_PERCENTILE) for s in stats),
+                "size": _column(row.output_bytes for row in rows),
+                "usd": _column(
+                    kind.usage_cost_usd(row.compute_s) + row.price_usd_per_call for row in rows
+                ),
+                "batch": _column(row.batch for row in rows),
+                "memory": _column(row.memory_mb for row in rows),
+            }
+            compute = np.array(
+                [[row.compute_s.get(r, 0.0) for r in self.resources] for row in rows],
+                dtype=np.float64,
+            ).reshape(len(rows), len(self.resources))
+            self._known_columns[key] = _Columns(rows, figures, compute)
+        return self._known_columns[key]
 
     def _class(self, device: str) -> DeviceClass:
         return self.scenario.class_of(device)
