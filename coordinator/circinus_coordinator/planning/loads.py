@@ -81,6 +81,13 @@ class Ledger:
         self._worker: dict[Resource, InstanceKey] = {}
         self._capacity: dict[Resource, float] = {}
 
+    def on(self, scenario: Scenario) -> Ledger:
+        """The same loads on another fleet: shared, so what is added to one is added to both."""
+        other = Ledger(scenario)
+        other.linear, other.instances, other.stations = self.linear, self.instances, self.stations
+        other._worker = self._worker
+        return other
+
     def capacity(self, resource: Resource) -> float:
         """What may be planned of a resource."""
         if resource not in self._capacity:
