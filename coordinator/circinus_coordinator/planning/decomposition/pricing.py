@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -37,6 +39,7 @@ def exact(
     sites: IntArray,
     asks: IntArray,
     cutoff: FloatArray,
+    extra: Sequence[FloatArray] | None = None,
 ) -> list[Found | None]:
     """The best of all plans for each (site, ask), None where none is worth less than its cutoff.
 
@@ -47,16 +50,19 @@ def exact(
         sites: `(m,)` positions in `kind.sites`.
         asks: `(m,)` positions in `kind.asks`.
         cutoff: `(m,)`; infinite for none.
+        extra: For each step `(m, options)` to be added to what its options are worth.
     """
     programme, layout = kind.programme, kind.layout
     # A last price of nothing stands for whatever a site lacks (feature -1).
     full = np.concatenate([prices, [0.0]])
     of = full[np.stack([kind.sites[s].rows for s in sites])]
     choices = []
-    for step in programme.steps:
+    for k, step in enumerate(programme.steps):
         value = np.repeat(usd * step.usd[None, :], len(sites), axis=0)
         for r in range(step.compute.shape[1]):
             value += step.compute[:, r] * of[:, layout.compute[step.slot, r]]
+        if extra is not None:
+            value = np.maximum(value + extra[k], 0.0)
         allowed = np.ones(len(step.slot), dtype=np.bool_)
         choices.append(
             Choice(

@@ -15,7 +15,7 @@ from circinus_coordinator.planning.decomposition.filling import Filling
 from circinus_coordinator.planning.decomposition.pool import Units
 from circinus_coordinator.planning.decomposition.solve import Solution, without
 
-__all__ = ["Placed", "round_off"]
+__all__ = ["Placed", "pieces", "round_off"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -79,7 +79,7 @@ def _attempt(
     units = solution.units
     placed: list[Placed] = []
     refused: set[tuple[int, int]] = set()
-    wanted = list(_pieces(market, solution))
+    wanted = list(pieces(market, solution))
     random.Random(seed).shuffle(wanted)
     # Whole queries first, large ones before small ones: what is left then suits the others.
     wanted.sort(key=lambda piece: -piece[3] if not market.splittable[piece[0]] else 0.0)
@@ -128,7 +128,7 @@ def _parts(market: Market, query: int, rate: float) -> Iterator[float]:
         yield unit
 
 
-def _pieces(market: Market, solution: Solution) -> Iterator[tuple[int, int, int, float]]:
+def pieces(market: Market, solution: Solution) -> Iterator[tuple[int, int, int, float]]:
     """(query, unit, template, rate): the mixture shared out among the queries of each unit."""
     units, pool, rate = solution.units, solution.pool, solution.mixture.rate
     used = np.flatnonzero(rate > units.rate[pool.unit] * _LEAST_SHARE)
