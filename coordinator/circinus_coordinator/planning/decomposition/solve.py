@@ -100,12 +100,15 @@ def relax(
         solution.bound_rps = min(solution.bound_rps, bound)
         if bound - solution.goodput_rps <= _ENOUGH * max(bound, 1e-9):
             break
+        before = len(pool)
         pool = Pool.of(
             market,
             units,
             np.concatenate([pool.unit, unit]),
             np.concatenate([pool.template, template]),
         )
+        if len(pool) == before:  # the solver's last digits are all that is between the two
+            break
         mixture = mix(
             units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=mixture.prices
         )
