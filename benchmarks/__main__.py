@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The highest exit code of a benchmark that returns one.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",

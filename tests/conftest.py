@@ -12,6 +12,8 @@ import shutil
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, before numpy
+
 # CI draws the same examples each time, so that a change is judged by what it changed; everywhere
 # else the examples are new at every run and go on looking for faults.
 settings.register_profile("ci", derandomize=True, print_blob=True)

@@ -72,6 +72,10 @@ def root() -> None:
 
 def main() -> NoReturn:
     """Entry point of the ``circinus`` command."""
+    # The planner multiplies many small matrices. OpenBLAS would spread each over all cores and
+    # spin in between: up to five times the CPU for nothing (10,000 queries generated: 2.6 s, not
+    # 13.8). It asks once, when numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:]))
 
 
