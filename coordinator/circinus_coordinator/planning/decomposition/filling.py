@@ -7,7 +7,7 @@ matter of sums. The ledger judges the same, plan by plan and more slowly.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.recipes import Instance, Recipe, recipe
@@ -31,12 +31,14 @@ class Filling:
         scenario = market.catalogue.scenario
         self._market, self._scenario = market, scenario
         names = market.catalogue.resources
+        self.resources = len(names)
         use = scenario.max_utilisation
         self._free: dict[str, list[float]] = {}
         self._most: dict[str, list[float]] = {}
         self._memory: dict[str, float] = {}
         self._uplink: dict[str, float] = {}
-        self._held: dict[str, set[Instance]] = {}
+        # By machine and instance: how many use it, and its MB, the largest of theirs.
+        self._held: dict[str, dict[Instance, tuple[int, float]]] = {}
         self._busy: dict[tuple[str, Instance], float] = {}
         self._single: set[tuple[str, Instance]] = set()
         self._stateful = any(
@@ -49,7 +51,7 @@ class Filling:
             self._most[device.id] = [amounts.get(name, 0.0) * use for name in names]
             self._free[device.id] = list(self._most[device.id])
             self._memory[device.id] = kind.memory_mb
-            self._held[device.id] = set()
+            self._held[device.id] = {}
             if device.uplink_mbps is not None:
                 self._uplink[device.id] = device.uplink_mbps
         # By node and by what is asked of its machines: those that have some of all of it left.
@@ -83,10 +85,10 @@ class Filling:
                 devices = self._choose(steps, nodes, min(least, rest))
                 if devices is None:
                     break
-                most = min(rest, self._limit(steps, devices))
+                most = min(rest, self.limit(steps, devices))
                 if most < min(least, rest) * (1 - 1e-9):
                     break
-                self._take(steps, devices, most)
+                self.put(steps, devices, most)
                 pieces.append((devices, most))
                 rest -= most
             if pieces:
@@ -156,14 +158,39 @@ class Filling:
         instances: Sequence[tuple[Instance, float]],
     ) -> float:
         """Requests per second that one position's part of a plan may still have there."""
-        held = self._held[device]
-        new = sum(mb for key, mb in instances if key not in held)
-        if new > self._memory[device]:
+        if self.lacking(device, instances) > self._memory[device]:
             return 0.0
         free = self._free[device]
         return min((free[r] / seconds for r, seconds in use), default=math.inf)
 
-    def _limit(self, steps: Recipe, devices: Sequence[str]) -> float:
+    def lacking(self, device: str, instances: Iterable[tuple[Instance, float]]) -> float:
+        """MB that a machine would have to find for these."""
+        held = self._held[device]
+        new = 0.0
+        for key, mb in instances:
+            if key not in held:
+                new += mb
+            elif mb > held[key][1]:
+                new += mb - held[key][1]
+        return new
+
+    def free(self, device: str) -> list[float]:
+        """What is left of each resource."""
+        return list(self._free[device])
+
+    def memory_mb(self, device: str) -> float:
+        """What is left of memory."""
+        return self._memory[device]
+
+    def holding(self, device: str) -> Collection[Instance]:
+        """The instances on a machine."""
+        return self._held[device].keys()
+
+    def uplink(self, device: str) -> float:
+        """Megabits per second left; infinite where there is no limit."""
+        return self._uplink.get(device, math.inf)
+
+    def limit(self, steps: Recipe, devices: Sequence[str]) -> float:
         """Requests per second that the whole plan may still have."""
         most = math.inf
         demand: dict[tuple[str, int], float] = {}
@@ -176,8 +203,7 @@ class Filling:
         for (device, r), seconds in demand.items():
             most = min(most, self._free[device][r] / seconds)
         for device, wanted in memory.items():
-            held = self._held[device]
-            if sum(mb for key, mb in wanted.items() if key not in held) > self._memory[device]:
+            if self.lacking(device, wanted.items()) > self._memory[device]:
                 return 0.0
         most = min(most, self._workers(steps, devices)) if self._stateful else most
         return min(most, self._way(steps, devices))
@@ -211,38 +237,60 @@ class Filling:
                 load[key] = load.get(key, 0.0) + megabits
         for key, megabits in load.items():
             if isinstance(key, tuple):
-                most = min(most, self._on_link(key) / megabits)
+                most = min(most, self.on_link(key) / megabits)
             elif key in self._uplink:
                 most = min(most, self._uplink[key] / megabits)
         return most
 
-    def _on_link(self, pair: tuple[str, str]) -> float:
+    def on_link(self, pair: tuple[str, str]) -> float:
+        """Megabits per second left between two machines, named in order."""
         if pair not in self._link:
             found = self._scenario.network.between(*pair)
             width = found.bandwidth_mbps if found else 0.0
             self._link[pair] = width * self._scenario.max_utilisation
         return self._link[pair]
 
-    def _take(self, steps: Recipe, devices: Sequence[str], rate_rps: float) -> None:
-        for at, use in steps.compute.items():
+    def put(self, steps: Recipe, devices: Sequence[str], rate_rps: float) -> None:
+        """Take what a plan uses; no questions asked."""
+        self._add(steps, devices, rate_rps)
+        for at, instances in steps.instances.items():
             device = devices[at]
-            free, held = self._free[device], self._held[device]
+            held = self._held[device]
+            for key, mb in instances:
+                users, size = held.get(key, (0, 0.0))
+                self._memory[device] -= max(0.0, mb - size)
+                held[key] = (users + 1, max(mb, size))
+        for at, key, _, stateful in steps.workers if self._stateful else ():
+            if stateful:
+                self._single.add((devices[at], key))
+
+    def release(self, steps: Recipe, devices: Sequence[str], rate_rps: float) -> None:
+        """Give back what `put` took."""
+        self._add(steps, devices, -rate_rps)
+        for at, instances in steps.instances.items():
+            device = devices[at]
+            held = self._held[device]
+            for key, _ in instances:
+                users, size = held[key]
+                if users > 1:
+                    held[key] = (users - 1, size)
+                else:
+                    del held[key]
+                    self._memory[device] += size
+
+    def _add(self, steps: Recipe, devices: Sequence[str], rate_rps: float) -> None:
+        for at, use in steps.compute.items():
+            free = self._free[devices[at]]
             for r, seconds in use:
                 free[r] -= seconds * rate_rps
-            for key, mb in steps.instances[at]:
-                if key not in held:
-                    held.add(key)
-                    self._memory[device] -= mb
-        for at, key, seconds, stateful in steps.workers if self._stateful else ():
+        for at, key, seconds, _ in steps.workers if self._stateful else ():
             place = (devices[at], key)
             self._busy[place] = self._busy.get(place, 0.0) + seconds * rate_rps
-            if stateful:
-                self._single.add(place)
         for a, b, megabits in steps.moves:
             one, two = devices[a], devices[b]
             if one != two:
                 pair = (one, two) if one < two else (two, one)
-                self._link[pair] = self._on_link(pair) - megabits * rate_rps
+                self._link[pair] = self.on_link(pair) - megabits * rate_rps
                 for end in pair:
                     if end in self._uplink:
                         self._uplink[end] -= megabits * rate_rps

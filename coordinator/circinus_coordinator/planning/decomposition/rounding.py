@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from circinus_coordinator.planning.decomposition.choices import Choices
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.filling import Filling
-from circinus_coordinator.planning.decomposition.pool import Units
 from circinus_coordinator.planning.decomposition.solve import Solution, without
+from circinus_coordinator.planning.decomposition.sources import Sources
+from circinus_coordinator.planning.decomposition.streams import Stream, streams
 
 __all__ = ["Placed", "pieces", "round_off"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-# Plans tried for what found no room, per query.
-_SECOND_CHOICES = 24
+BoolArray = npt.NDArray[np.bool_]
 _LEAST_SHARE = 1e-9
-_ATTEMPTS = 4
+_ATTEMPTS = 3
+# Plans worse than the best one by this part of a request's worth are second choices.
+_NEARLY = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,72 +51,152 @@ def round_off(
 ) -> list[Placed]:
     """Place the mixture, then whatever else there is room for.
 
-    The relaxation knows nothing of memory. Where a machine's memory refuses plans of the mixture,
-    these are taken out of the choice and the mixture is made again.
+    The relaxation knows nothing of memory. Where a source's memory cannot hold what the mixture
+    asks for, it is decided what it holds, and the mixture is made again without the rest.
 
     Args:
         market: Classes.
         solution: Of the relaxation; its pool and mixture are replaced where plans are refused.
         seed: Of the order in which equals are placed.
-        attempts: Mixtures to place at most; the best one counts.
+        attempts: Mixtures to make at most.
     """
-    best: list[Placed] = []
-    reached = -1.0
-    for attempt in range(attempts):
-        placed, refused = _attempt(market, solution, seed)
-        goodput = float(sum(p.rate * market.weight[p.query] for p in placed))
-        if goodput > reached:
-            best, reached = placed, goodput
-        if not refused or attempt + 1 == attempts:
+    for _ in range(attempts):
+        sources = Sources(market, solution, Filling(market))
+        refused = sources.crowded_out(Choices(market, solution, within=_NEARLY))
+        if not refused:
             break
         without(market, solution, refused)
-    return best
+    return _Placing(market, solution, seed).placed
 
 
-def _attempt(
-    market: Market, solution: Solution, seed: int
-) -> tuple[list[Placed], set[tuple[int, int]]]:
-    """One mixture placed, and the (unit, template) pairs that found no room."""
-    filling = Filling(market)
-    units = solution.units
-    placed: list[Placed] = []
-    refused: set[tuple[int, int]] = set()
-    wanted = list(pieces(market, solution))
-    random.Random(seed).shuffle(wanted)
-    # Whole queries first, large ones before small ones: what is left then suits the others.
-    wanted.sort(key=lambda piece: -piece[3] if not market.splittable[piece[0]] else 0.0)
-    left = market.rate.copy()
-    for query, unit, template, rate in wanted:
-        done = _put(market, filling, units, placed, (query, unit, template), rate)
-        left[query] -= done
-        if done < rate * _LEAST_SHARE:
-            refused.add((unit, template))
-    _second_choices(market, solution, filling, placed, left)
-    return placed, refused
+class _Placing:
+    """One mixture put on machines."""
 
+    def __init__(self, market: Market, solution: Solution, seed: int) -> None:
+        self._market, self._solution = market, solution
+        self._filling = Filling(market)
+        self._random = np.random.default_rng(seed)
+        self._left = market.rate.copy()
+        self.placed: list[Placed] = []
+        units = solution.units
+        whole = np.zeros(len(units), dtype=np.bool_)
+        one = ~market.splittable[units.query]
+        whole[np.repeat(np.arange(len(units)), np.diff(units.start))[one]] = True
+        # What may not be split goes first: what is left then suits the others.
+        self._place_whole(whole)
+        self._place_streams(~whole)
+        self._second_choices()
 
-def _put(
-    market: Market,
-    filling: Filling,
-    units: Units,
-    placed: list[Placed],
-    piece: tuple[int, int, int],
-    rate: float,
-) -> float:
-    """Place a piece; the requests per second that found room."""
-    query, unit, template = piece
-    number = int(units.kind[unit])
-    kind = market.classes[number]
-    nodes = kind.sites[int(units.site[unit])].nodes
-    steps = filling.recipe(number, kind.templates.found[template].options)
-    done = 0.0
-    for part in _parts(market, query, rate):
-        pieces, rest = filling.place(steps, nodes, part, whole=not bool(market.splittable[query]))
-        placed += [Placed(query, number, template, devices, r) for devices, r in pieces]
-        done += part - rest
-        if rest > 0:
-            break
-    return done
+    def _place_whole(self, units: BoolArray) -> None:
+        if not units.any():
+            return
+        market, solution = self._market, self._solution
+        choices = Choices(market, solution, within=0.1, least=-0.05)
+        wanted = Sources(market, solution, self._filling).whole(choices, units)
+        self._random.shuffle(wanted)
+        wanted.sort(key=lambda piece: -piece[3])
+        for query, unit, template, rate in wanted:
+            self._put(query, unit, template, rate)
+
+    def _put(self, query: int, unit: int, template: int, rate: float) -> None:
+        """Place a piece as far as there is room."""
+        number = int(self._solution.units.kind[unit])
+        kind = self._market.classes[number]
+        nodes = kind.sites[int(self._solution.units.site[unit])].nodes
+        steps = self._filling.recipe(number, kind.templates.found[template].options)
+        whole = not bool(self._market.splittable[query])
+        for part in _parts(self._market, query, rate):
+            ways, rest = self._filling.place(steps, nodes, part, whole=whole)
+            self.placed += [Placed(query, number, template, devices, r) for devices, r in ways]
+            self._left[query] -= part - rest
+            if rest > 0:
+                break
+
+    def _place_streams(self, units: BoolArray) -> None:
+        solution = self._solution
+        pool, rate = solution.pool, solution.mixture.rate
+        used = np.flatnonzero(
+            (rate > solution.units.rate[pool.unit] * _LEAST_SHARE) & units[pool.unit]
+        )
+        used = self._random.permutation(used)
+        columns = list(
+            zip(
+                pool.unit[used].tolist(),
+                pool.template[used].tolist(),
+                rate[used].tolist(),
+                strict=True,
+            )
+        )
+        found = streams(self._market, solution, self._filling, columns)
+        found.sort(key=lambda stream: stream.unit)
+        for unit, mine in itertools.groupby(found, key=lambda stream: stream.unit):
+            self._share_out(unit, list(mine))
+
+    def _share_out(self, unit: int, ways: list[Stream]) -> None:
+        """Pour the streams of a unit into one of its queries after another."""
+        units, number = self._solution.units, int(self._solution.units.kind[unit])
+        at, rest = 0, ways[0].rate
+        for query in units.query[units.start[unit] : units.start[unit + 1]].tolist():
+            room = float(self._left[query])
+            least = room * _LEAST_SHARE
+            while at < len(ways) and room > least:
+                way = ways[at]
+                part = min(room, rest)
+                if part > least:
+                    self.placed.append(Placed(query, number, way.template, way.devices, part))
+                room -= part
+                rest -= part
+                if rest <= 0:
+                    at += 1
+                    rest = ways[at].rate if at < len(ways) else 0.0
+            self._left[query] = room
+
+    def _second_choices(self) -> None:
+        """Serve what is left with what is left, dearest requests first."""
+        market, units = self._market, self._solution.units
+        choices = Choices(market, self._solution, within=_NEARLY, least=-_NEARLY)
+        unit_of = np.repeat(np.arange(len(units)), np.diff(units.start))
+        lacking = self._left[units.query] > _LEAST_SHARE * market.rate[units.query]
+        wanting = np.flatnonzero(lacking & np.isfinite(choices.gain[unit_of]))
+        price = 1.0 - choices.gain[unit_of[wanting]] / units.weight[unit_of[wanting]]
+        order = np.argsort(price, kind="stable")
+        free = self._free()
+        for unit, query in zip(
+            unit_of[wanting[order]].tolist(), units.query[wanting[order]].tolist(), strict=True
+        ):
+            for template in self._fitting(unit, query, choices, free):
+                rest = float(self._left[query])
+                if rest <= _LEAST_SHARE * float(market.rate[query]):
+                    break
+                self._put(query, unit, template, rest)
+
+    def _free(self) -> FloatArray:
+        """`(rows,)` of all machines of a node together; links are not looked at."""
+        market = self._market
+        names = {name: k for k, name in enumerate(market.catalogue.resources)}
+        free = np.full(len(market.capacity), np.inf)
+        for row, (name, one, two) in enumerate(market.sites.resources.keys):
+            if one == two and name in names:
+                free[row] = sum(
+                    self._filling.free(d)[names[name]] for d in market.sites.members[one]
+                )
+            elif one == two:
+                free[row] = sum(self._filling.uplink(d) for d in market.sites.members[one])
+        return free
+
+    def _fitting(self, unit: int, query: int, choices: Choices, free: FloatArray) -> Iterator[int]:
+        """Templates that there may be room for."""
+        market, units = self._market, self._solution.units
+        kind = market.classes[int(units.kind[unit])]
+        templates = choices.of(unit)
+        left = free[kind.rows[units.site[unit]]]
+        rate = float(self._left[query])
+        if not market.splittable[query]:
+            part = float(market.rate[query]) / market.catalogue.scenario.queries[query].count
+        else:
+            part = 1e-3 * rate
+        room = kind.templates.use[templates] * part <= left + 1e-12
+        yield from templates[room.all(axis=1)].tolist()
 
 
 def _parts(market: Market, query: int, rate: float) -> Iterator[float]:
@@ -179,44 +261,3 @@ def _counted(
             shares[best] += one
         for k in np.flatnonzero(shares):
             yield int(query), unit, int(templates[k]), float(shares[k])
-
-
-def _second_choices(
-    market: Market,
-    solution: Solution,
-    filling: Filling,
-    placed: list[Placed],
-    left: FloatArray,
-) -> None:
-    """Serve what is left with what is left, dearest requests first."""
-    units = solution.units
-    unit_of = np.repeat(np.arange(len(units)), np.diff(units.start))
-    wanting = np.flatnonzero(left[units.query] > _LEAST_SHARE * market.rate[units.query])
-    if not len(wanting):
-        return
-    tries: list[tuple[float, int, int, list[int]]] = []
-    for unit, queries in _by_unit(unit_of[wanting], units.query[wanting]):
-        kind = market.classes[int(units.kind[unit])]
-        templates = kind.templates
-        if not len(templates):
-            continue
-        value = templates.use @ solution.prices[kind.rows[units.site[unit]]]
-        value += solution.usd * templates.usd
-        value[~templates.meeting(kind.asks)[units.ask[unit]]] = np.inf
-        best = np.argsort(value, kind="stable")[:_SECOND_CHOICES]
-        best = best[np.isfinite(value[best])]
-        if len(best):
-            worth = float(units.weight[unit]) / max(float(value[best[0]]), 1e-12)
-            tries += [(-worth, int(q), unit, [int(t) for t in best]) for q in queries]
-    for _, query, unit, templates_ in sorted(tries):
-        for template in templates_:
-            rest = float(left[query])
-            if rest <= _LEAST_SHARE * float(market.rate[query]):
-                break
-            left[query] -= _put(market, filling, units, placed, (query, unit, template), rest)
-
-
-def _by_unit(unit: IntArray, query: IntArray) -> Iterator[tuple[int, IntArray]]:
-    edges = np.flatnonzero(np.diff(unit, prepend=-1, append=-1))
-    for a, b in itertools.pairwise(edges):
-        yield int(unit[a]), query[a:b]
