@@ -75,8 +75,10 @@ def _per_unit(market: Market, name: str) -> float:
 
 def _named(members: list[tuple[str, ...]], nodes: tuple[int, ...]) -> list[str]:
     """A machine for each node; where a source is linked with its like, two different ones."""
-    first = members[nodes[0]][0]
-    return [first, *(next(m for m in members[node] if m != first) for node in nodes[1:])]
+    if len(nodes) == 1:
+        return [members[nodes[0]][0]]
+    one, two = (members[node] for node in nodes)
+    return next([a, b] for a in one for b in two if a != b)
 
 
 def _key(resource: str, ends: Iterable[tuple[str, bool]]) -> Key:
