@@ -9,10 +9,11 @@ from circinus.decision import Assignment, Decision, Plan, ResourcePrice
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import Alone, above
 from circinus_coordinator.planning.evaluate import Evaluation, evaluate
-from circinus_coordinator.planning.explain import rejection
+from circinus_coordinator.planning.explain import rejections
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan
 from circinus_coordinator.planning.selection import Selection
+from circinus_coordinator.planning.shortage import Scene
 
 __all__ = ["Clock", "Standing", "decision_of", "standing"]
 
@@ -63,11 +64,11 @@ def decision_of(
     shares: dict[str, float] = {}
     for a in assignments:
         shares[a.query] = shares.get(a.query, 0.0) + a.share
-    rejected = [
-        rejection(catalogue, judged.ledger, solo[query.id], shares.get(query.id, 0.0))
-        for query in catalogue.scenario.queries
-        if shares.get(query.id, 0.0) < 1 - 1e-6
-    ]
+    rejected = rejections(
+        Scene(catalogue, judged.ledger, stands[0]),
+        shares,
+        {name: found.best for name, found in solo.items()},
+    )
     timing = {**seconds, "explain": clock() - started}
     return Decision(
         planner=planner,

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+
 from circinus.decision import Decision, Estimate, Rejection
 from circinus.errors import InvalidInput
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.certificate import Alone, alone
+from circinus_coordinator.planning.charges import charges
 from circinus_coordinator.planning.evaluate import evaluate
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, place
-from circinus_coordinator.planning.relaxation import USD, Explanation, Impossible
-from circinus_coordinator.planning.selection import splittable
-from circinus_coordinator.planning.shortage import crowded_out
+from circinus_coordinator.planning.relaxation import USD, Explanation
+from circinus_coordinator.planning.remedies import Refusals
+from circinus_coordinator.planning.shortage import Scene
 
-__all__ = ["Explanation", "explain", "rejection"]
+__all__ = ["Explanation", "explain", "rejections"]
+
+# A share that is all of it, but for rounding.
+_WHOLE = 1 - 1e-6
+# Up to this many queries turned away, the cheapest change is sought among more plans.
+_THOROUGH = 16
 
 
 def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanation:
@@ -35,25 +43,51 @@ def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanatio
         for a in decision.assignments
         if a.query in queries
     ]
-    judged = evaluate(catalogue, assigned)
-    share = sum(s for placed, s in assigned if placed.query.id == query_id)
-    if share >= 1 - 1e-6:
-        return _served(
-            query, [placed for placed, _ in assigned if placed.query.id == query_id], judged.ledger
+    scene = Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
+    mine = [(placed, share) for placed, share in assigned if placed.query.id == query_id]
+    share = sum(s for _, s in mine)
+    if share >= _WHOLE:
+        found = _served(query, [placed for placed, _ in mine], scene.ledger)
+    else:
+        found, wanted = Refusals(scene).explain(query, share, thorough=True)
+        mine = [*mine, *([(wanted, 1 - share)] if wanted is not None else [])]
+    if decision.prices:
+        paid = charges(scenario, decision.prices, mine)
+        price = sum(charge.value for charge in paid)
+        found = dataclasses.replace(found, charges=paid, price=price)
+    return dataclasses.replace(found, weight=query.weight)
+
+
+def rejections(
+    scene: Scene, shares: Mapping[str, float], alone: Mapping[str, PlacedPlan | None]
+) -> list[Rejection]:
+    """The decision's entry for each query that is not served in full, in their order.
+
+    Args:
+        scene: Who is served.
+        shares: Share of each query's traffic that is served.
+        alone: The plan each query would take by itself; None where it has none.
+    """
+    refused = [q for q in scene.scenario.queries if shares.get(q.id, 0.0) < _WHOLE]
+    reasons = Refusals(scene)
+    found = []
+    for query in refused:
+        told, _ = reasons.explain(
+            query,
+            shares.get(query.id, 0.0),
+            thorough=len(refused) <= _THOROUGH,
+            instead=alone.get(query.id),
         )
-    whole = not splittable(catalogue, query)
-    return _turned_away(catalogue, judged.ledger, alone(catalogue, query, whole=whole), share)
-
-
-def rejection(catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float) -> Rejection:
-    """The decision's entry for a query served to `share` below 1."""
-    found = _turned_away(catalogue, ledger, solo, share)
-    return Rejection(
-        query=found.query,
-        reason=found.reason,
-        binding=found.binding or "",
-        relaxation=found.relaxation,
-    )
+        found.append(
+            Rejection(
+                query=query.id,
+                reason=told.reason,
+                binding=told.binding or "",
+                relaxation=told.relaxation,
+                relaxations=told.relaxations,
+            )
+        )
+    return found
 
 
 def _served(query: Query, plans: list[PlacedPlan], ledger: Ledger) -> Explanation:
@@ -89,9 +123,3 @@ def _slack(query: Query, estimate: Estimate) -> list[tuple[float, str, str]]:
         usd, limit = estimate.cost_usd_per_1000, slo.cost_usd_per_1000
         found.append((1 - usd / limit, "cost", f"{usd:.4g} {USD} promised, {limit:g} are allowed"))
     return found
-
-
-def _turned_away(catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float) -> Explanation:
-    if solo.best is None:
-        return Impossible(catalogue, solo.query).explain()
-    return crowded_out(catalogue, ledger, solo, share)

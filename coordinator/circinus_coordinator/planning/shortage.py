@@ -1,132 +1,280 @@
-"""What a query lacks that has a plan, but no room for it."""
+"""What it would take to serve a query by a given plan, beside all that is served."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-
+from circinus.decision import Relaxation
+from circinus.fleet import CORES
 from circinus.query import Query
+from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.certificate import Alone
-from circinus_coordinator.planning.labels import solve
+from circinus_coordinator.planning.labels import TOLERANCE
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.offers import Pricing, offers
-from circinus_coordinator.planning.placed import (
-    PlacedPlan,
-    arrival_scv,
-    meets,
-    place,
-    plan_of,
-    streams,
-)
-from circinus_coordinator.planning.relaxation import Explanation, round_up
-from circinus_coordinator.planning.search import limits_of
-from circinus_coordinator.planning.uses import LINK, MEMORY, UPLINK, WORKER, Resource, describe
+from circinus_coordinator.planning.placed import PlacedPlan, meets, streams
+from circinus_coordinator.planning.relaxation import round_down, round_up
+from circinus_coordinator.planning.uses import LINK, MEMORY, UPLINK, WORKER, Resource
+from circinus_coordinator.planning.whatif import grown
 
-__all__ = ["crowded_out"]
+__all__ = ["Remedy", "Scene", "amount_of", "more_of", "remedy"]
+
+# Enlargements of the machines on which somebody waits too long; each is half as much again, at
+# least, so that in the end nobody waits at all.
+_GROWTHS = 14
+_GROWTH = 1.5
+_ORDER = ("accuracy", "latency", "cost")
 
 
-def crowded_out(catalogue: Catalogue, ledger: Ledger, solo: Alone, share: float) -> Explanation:
-    """A query that would be served if others left it room, or the fleet were larger."""
-    query, rest = solo.query, 1.0 - share
-    attempts = [
-        _attempt(query, ledger, plan, rest) for plan in _alternatives(catalogue, solo, ledger, rest)
-    ]
-    _, binding, reason, relaxation = min(attempts)
-    if share > 0:
-        reason = f"{rest:.0%} of its traffic is not served: {reason}"
-    return Explanation(
-        query=query.id, share=share, binding=binding, reason=reason, relaxation=relaxation
+@dataclass(slots=True)
+class Scene:
+    """A decision at work: who is served, and the loads of all of it."""
+
+    catalogue: Catalogue
+    ledger: Ledger
+    assigned: Sequence[tuple[PlacedPlan, float]]
+    at: dict[str, list[PlacedPlan]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at = {}
+        for placed, _ in self.assigned:
+            for device in dict.fromkeys(step.device for step in placed.use.steps):
+                self.at.setdefault(device, []).append(placed)
+
+    @property
+    def scenario(self) -> Scenario:
+        """Where it works."""
+        return self.catalogue.scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """Changes that together admit a plan.
+
+    Attributes:
+        placed: The plan.
+        changes: What has to change.
+        size: Sum over the changes of how much each is, relative to what there is.
+        short: Resources that have no room, scarcest first.
+        late: Whom waiting makes late: the plan (``own``), ``others``, nobody (``""``); or
+            ``worker`` where a single worker has too much to do.
+    """
+
+    placed: PlacedPlan
+    changes: tuple[Relaxation, ...]
+    size: float
+    short: tuple[Resource, ...] = ()
+    late: str = ""
+
+
+def amount_of(scenario: Scenario, resource: Resource) -> float:
+    """What there is of a resource, before `max_utilisation`."""
+    kind, device = resource[0], resource[1]
+    if kind == LINK:
+        link = scenario.network.between(device, resource[2])
+        return link.bandwidth_mbps if link else 0.0
+    if kind == UPLINK:
+        uplink = scenario.device[device].uplink_mbps
+        return math.inf if uplink is None else uplink
+    if kind == MEMORY:
+        return scenario.class_of(device).memory_mb
+    return scenario.class_of(device).resources.get(kind, 0.0)
+
+
+def more_of(scenario: Scenario, resource: Resource, planned: float) -> Relaxation:
+    """The change that makes room for a planned load of `planned`, more than there is room for."""
+    kind, have = resource[0], amount_of(scenario, resource)
+    need = planned if kind in (MEMORY, UPLINK) else planned / scenario.max_utilisation
+    more = round_up(need - have)
+    if kind not in (MEMORY, UPLINK, LINK, CORES):
+        more = math.ceil(more)  # accelerators come whole
+    return Relaxation(what=kind, amount=more, to=have + more, devices=tuple(resource[1:]))
+
+
+def remedy(scene: Scene, query: Query, placed: PlacedPlan, share: float) -> Remedy | None:
+    """The changes that let this plan serve `share` of the query, None where none is known.
+
+    All of `scene` goes on as it is. Tried are: objectives of the query, and more of the machines
+    and links that the plan uses.
+    """
+    wanted = _objectives(query, placed)
+    over = _overloads(scene, query, placed, share)
+    if any(resource[0] == WORKER for resource, _ in over):
+        return _quicker(scene, placed, over, wanted)
+    more = {resource: more_of(scene.scenario, resource, load) for resource, load in over}
+    short = tuple(resource for resource, _ in over)
+    if scene.scenario.queueing:
+        found = _in_time(scene, query, placed, share, more)
+    else:
+        found = _Timed(more, placed.latency_ms())
+    if found is None:
+        return None
+    objectives = sorted([*wanted, *_later(query, found.ms)], key=lambda c: _ORDER.index(c.what))
+    changes = [*objectives, *found.more.values()]
+    return Remedy(
+        placed=placed,
+        changes=tuple(changes),
+        size=sum(_size(scene.scenario, query, c) for c in changes),
+        short=short,
+        late=found.late,
     )
 
 
-def _alternatives(
-    catalogue: Catalogue, solo: Alone, ledger: Ledger, rest: float
-) -> Iterable[PlacedPlan]:
-    """The plan it would take alone, and the one that keeps clear of what is full."""
-    assert solo.best is not None
-    yield solo.best
-    query = solo.query
-    full: dict[Resource, float] = {
-        r: (load / capacity) ** 4 / capacity
-        for r, load in ledger.linear.items()
-        if 0 < (capacity := ledger.capacity(r)) < np.inf
-    }
-    memory: dict[Resource, float] = {
-        (MEMORY, d): (ledger.load((MEMORY, d)) / capacity) ** 4 / capacity
-        for d in ledger.devices()
-        if (capacity := ledger.capacity((MEMORY, d))) > 0
-    }
-    programme = catalogue.programme(query, slots=2)
-    rate = query.rate_rps * query.count * rest
-    choices, moving = offers(
-        programme,
-        Ledger(catalogue.scenario),
-        Pricing(usd=1e-9, of={**full, **memory}),
-        rate_rps=rate,
-        streams=streams(query, rest),
-        scv=arrival_scv(query),
-    )
-    found = solve(programme, choices, moving, limits_of(query.slo))
-    if found is not None:
-        yield place(catalogue, query, plan_of(programme, found))
+def _objectives(query: Query, placed: PlacedPlan) -> list[Relaxation]:
+    slo, found = query.slo, []
+    if slo.accuracy is not None and (placed.accuracy is None or placed.accuracy < slo.accuracy):
+        to = None if placed.accuracy is None else round_down(placed.accuracy)
+        amount = None if to is None else slo.accuracy - to
+        found.append(Relaxation(what="accuracy", amount=amount, to=to))
+    limit, usd = slo.cost_usd_per_1000, placed.usd * 1000
+    if limit is not None and usd > limit * (1 + TOLERANCE):
+        amount = round_up(usd - limit)
+        found.append(Relaxation(what="cost", amount=amount, to=limit + amount))
+    return found
 
 
-def _attempt(
-    query: Query, ledger: Ledger, placed: PlacedPlan, share: float
-) -> tuple[float, str, str, str]:
-    """(relative shortage, binding, reason, relaxation) of adding this plan to the loads."""
+def _later(query: Query, ms: float) -> list[Relaxation]:
+    limit = query.slo.latency_ms
+    if limit is None or ms <= limit * (1 + TOLERANCE):
+        return []
+    amount = round_up(ms - limit)
+    return [Relaxation(what="latency", amount=amount, to=limit + amount)]
+
+
+def _size(scenario: Scenario, query: Query, change: Relaxation) -> float:
+    """How much a change is, relative to what there is."""
+    slo = query.slo
+    if change.what == "speed":
+        return (change.to or 1.0) - 1
+    if change.what == "accuracy":
+        return 1.0 if change.amount is None else change.amount / (slo.accuracy or 1.0)
+    if change.what == "latency":
+        return (change.amount or 0.0) / (slo.latency_ms or 1.0)
+    if change.what == "cost":
+        return (change.amount or 0.0) / max(slo.cost_usd_per_1000 or 0.0, 1e-9)
+    have = amount_of(scenario, (change.what, *change.devices))
+    return (change.amount or 0.0) / max(have, 1e-9)
+
+
+def _overloads(
+    scene: Scene, query: Query, placed: PlacedPlan, share: float
+) -> list[tuple[Resource, float]]:
+    """Resources without room for the plan, scarcest first, and their loads with it."""
+    ledger = scene.ledger
     undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
     try:
         over = ledger.violations(ledger.resources(placed.use))
-        if over:
-            names = ", ".join(describe(resource) for resource, _ in over)
-            lacking = " and ".join(_lacking(ledger, resource) for resource, _ in over)
-            return (
-                sum(ratio - 1 for _, ratio in over),
-                describe(over[0][0]),
-                f"there is too little left: {names}",
-                f"needs {lacking}",
-            )
-        if meets(query, placed.estimate(ledger)) == "latency":
-            late = placed.latency_ms(ledger) - (query.slo.latency_ms or 0.0)
-            if not math.isfinite(late):
-                return (
-                    math.inf,
-                    "latency",
-                    "at the planned load its requests would pile up",
-                    "needs a lower rate, or a lower max_utilisation for all",
-                )
-            return (
-                late / (query.slo.latency_ms or 1.0),
-                "latency",
-                "at the planned load it would wait too long",
-                f"needs {round_up(late)} ms more latency",
-            )
-        device = max((s.device for s in placed.use.steps), key=lambda d: ledger.load(("cores", d)))
-        return (
-            0.0,
-            describe(("cores", device)),
-            "the waiting it causes would break the latency of queries already served",
-            f"needs a less loaded machine beside {device}, or a lower rate",
-        )
+        return [(resource, ledger.load(resource)) for resource, _ in over]
     finally:
         undo()
 
 
-def _lacking(ledger: Ledger, resource: Resource) -> str:
-    short = ledger.load(resource) - ledger.capacity(resource)
-    kind = resource[0]
-    if kind == MEMORY:
-        return f"{round_up(short)} MB more on {resource[1]}"
-    if kind == UPLINK:
-        return f"{round_up(short)} Mbit/s more uplink on {resource[1]}"
-    if kind == WORKER:
-        return f"a faster {resource[2]} on {resource[1]} or a lower rate"
-    # Only a part of these may be planned, so the machine or link must grow by more.
-    grown = round_up(short / ledger.scenario.max_utilisation)
-    if kind == LINK:
-        return f"{grown} Mbit/s more between {resource[1]} and {resource[2]}"
-    return f"{grown} more {kind} on {resource[1]}"
+def _quicker(
+    scene: Scene,
+    placed: PlacedPlan,
+    over: Sequence[tuple[Resource, float]],
+    wanted: Sequence[Relaxation],
+) -> Remedy:
+    """Single workers with too much to do: they cannot be replicated, so they must run faster.
+
+    Only part of the remedy: what else the plan needs is asked again when they do.
+    """
+    found = []
+    for name, step in zip(placed.plan, placed.use.steps, strict=True):
+        for resource, load in over:
+            if resource == step.worker:
+                factor = round_up(load / scene.scenario.max_utilisation)
+                found.append(
+                    Relaxation(what="speed", to=factor, devices=(step.device,), operator=name)
+                )
+    size = sum((c.to or 1.0) - 1 for c in found)
+    size += sum(_size(scene.scenario, placed.query, c) for c in wanted)
+    return Remedy(placed, tuple(found), size, short=tuple(r for r, _ in over), late="worker")
+
+
+@dataclass(slots=True)
+class _Timed:
+    """Enlarged machines, the plan's latency with them, and who was late without."""
+
+    more: dict[Resource, Relaxation] = field(default_factory=dict)
+    ms: float = 0.0
+    late: str = ""
+
+
+def _in_time(
+    scene: Scene,
+    query: Query,
+    placed: PlacedPlan,
+    share: float,
+    more: dict[Resource, Relaxation],
+) -> _Timed | None:
+    """Machines enlarged until nobody loses an objective to the newcomer's load.
+
+    Its own latency may also be given more time, if that is less of a change.
+    """
+    found = _Timed(dict(more))
+    rate, limit = query.rate_rps * query.count * share, query.slo.latency_ms or math.inf
+    allowed: _Timed | None = None
+    for _ in range(_GROWTHS):
+        ledger = scene.ledger.on(grown(scene.scenario, found.more.values()))
+        undo = ledger.add(placed.use, rate, streams(query, share))
+        try:
+            ms, hurt = placed.latency_ms(ledger), _hurt(scene, placed, ledger)
+            narrow = _narrow(
+                placed, ledger, hurt, everywhere=not ms <= limit * (1 + TOLERANCE) or math.isinf(ms)
+            )
+        finally:
+            undo()
+        late = found.late or ("others" if hurt else "own" if ms > limit * (1 + TOLERANCE) else "")
+        found = dataclasses.replace(found, ms=ms, late=late)
+        if math.isfinite(ms) and not hurt:
+            if ms <= limit * (1 + TOLERANCE):
+                return _smaller(scene, query, found, allowed)
+            allowed = _smaller(scene, query, found, allowed)
+        if not narrow:
+            break
+        for resource in narrow:
+            found.more[resource] = _enlarged(scene.scenario, resource, found.more.get(resource))
+        found = dataclasses.replace(found, more=dict(found.more))
+    return allowed
+
+
+def _smaller(scene: Scene, query: Query, one: _Timed, two: _Timed | None) -> _Timed:
+    def size(timed: _Timed) -> float:
+        changes = [*timed.more.values(), *_later(query, timed.ms)]
+        return sum(_size(scene.scenario, query, c) for c in changes)
+
+    kept = dataclasses.replace(one, more=dict(one.more))
+    return kept if two is None or size(kept) < size(two) else two
+
+
+def _hurt(scene: Scene, placed: PlacedPlan, ledger: Ledger) -> list[PlacedPlan]:
+    """Who on the plan's machines would lose an objective."""
+    devices = dict.fromkeys(step.device for step in placed.use.steps)
+    others = {id(other): other for device in devices for other in scene.at.get(device, ())}
+    return [o for o in others.values() if meets(o.query, o.estimate(ledger))]
+
+
+def _narrow(
+    placed: PlacedPlan, ledger: Ledger, hurt: Iterable[PlacedPlan], *, everywhere: bool
+) -> list[Resource]:
+    """Resources of the plan's machines that somebody in question waits for."""
+    devices = {step.device for step in placed.use.steps}
+    found: dict[Resource, None] = {}
+    for plan in [*hurt, *([placed] if everywhere else [])]:
+        for step in plan.use.steps:
+            if step.device not in devices:
+                continue
+            for name, seconds in step.compute_s.items():
+                if seconds > 0 and ledger.device_wait((name, step.device), step.key)[0] > 0:
+                    found[name, step.device] = None
+    return list(found)
+
+
+def _enlarged(scenario: Scenario, resource: Resource, before: Relaxation | None) -> Relaxation:
+    have = amount_of(scenario, resource)
+    now = before.to if before and before.to is not None else have
+    to = max(float(math.floor(now)) + 1, float(math.ceil(now * _GROWTH)))
+    return Relaxation(what=resource[0], amount=to - have, to=to, devices=tuple(resource[1:]))

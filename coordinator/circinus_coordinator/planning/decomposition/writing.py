@@ -12,15 +12,16 @@ import numpy as np
 from circinus.decision import Assignment, Decision, Deployment, Estimate, Plan, Rejection, Step
 from circinus.fleet import SECONDS_PER_HOUR, Billing
 from circinus.query import Query
-from circinus_coordinator.planning.certificate import above, alone
+from circinus_coordinator.planning.certificate import above
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.rounding import Placed
 from circinus_coordinator.planning.decomposition.solve import Solution
 from circinus_coordinator.planning.decomposition.worth import resource_prices
-from circinus_coordinator.planning.explain import rejection
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, place
 from circinus_coordinator.planning.relaxation import round_up
+from circinus_coordinator.planning.remedies import Refusals
+from circinus_coordinator.planning.shortage import Scene
 from circinus_coordinator.planning.uses import describe, link
 
 __all__ = ["write"]
@@ -137,7 +138,7 @@ def _rejections(market: Market, solution: Solution, shares: Mapping[int, float])
     scenario = market.catalogue.scenario
     where = _where(market, solution, shares)
     impossible: dict[object, Rejection] = {}
-    empty = Ledger(scenario)
+    refusals = Refusals(Scene(market.catalogue, Ledger(scenario), []))
     found = []
     for position, query in enumerate(scenario.queries):
         share = shares.get(position, 0.0)
@@ -154,8 +155,14 @@ def _rejections(market: Market, solution: Solution, shares: Mapping[int, float])
         starts = tuple(scenario.device[query.source[s]].device_class for s in sources)
         key = (query.pipeline, query.slo, starts)
         if key not in impossible:
-            solo = alone(market.catalogue, query, whole=False)
-            impossible[key] = rejection(market.catalogue, empty, solo, 0.0)
+            told, _ = refusals.explain(query, 0.0, thorough=True)
+            impossible[key] = Rejection(
+                query=query.id,
+                reason=told.reason,
+                binding=told.binding or "",
+                relaxation=told.relaxation,
+                relaxations=told.relaxations,
+            )
         found.append(dataclasses.replace(impossible[key], query=query.id))
     return found
 

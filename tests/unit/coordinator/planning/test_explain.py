@@ -64,7 +64,7 @@ def test_several_objectives_may_have_to_give(build, profile) -> None:
 def test_an_operator_without_a_profile_is_named(build, profile) -> None:
     found = rejection(build(pipeline=CHAIN, profiles=[profile("a", "small", 1)]))
     assert found.binding == "no profile"
-    assert found.reason == "there is no profile of b on large, middle, small"
+    assert found.reason == "there is no profile of b on any machine it may run on"
 
 
 def test_an_accuracy_that_was_never_measured_is_named(build, profile) -> None:
@@ -86,7 +86,7 @@ def test_a_machine_that_cannot_be_reached_is_named(build, profile) -> None:
 def test_a_model_too_large_for_every_machine_is_named(build, profile) -> None:
     found = rejection(build(profiles=[profile("a", "small", 1, memory_mb=2000)]))
     assert found.binding.startswith("memory of")
-    assert "2000 MB" in (found.relaxation or "")
+    assert found.relaxation == "needs 1000 MB more on pi"
 
 
 def test_a_query_that_was_crowded_out_hears_by_how_much(build, profile) -> None:

@@ -1,0 +1,217 @@
+"""The cheapest remedy for a query turned away, and the words for what is in its way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from circinus.decision import Relaxation
+from circinus.query import Query
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.evaluate import evaluate
+from circinus_coordinator.planning.lacking import NO_PROFILE, NOT_CONNECTED, lacking
+from circinus_coordinator.planning.placed import PlacedPlan, place
+from circinus_coordinator.planning.proposals import proposals
+from circinus_coordinator.planning.relaxation import USD, Explanation, worded
+from circinus_coordinator.planning.shortage import Remedy, Scene, remedy
+from circinus_coordinator.planning.uses import MEMORY, WORKER, Resource, describe
+from circinus_coordinator.planning.whatif import applied
+
+__all__ = ["Refusals"]
+
+_OBJECTIVES = ("latency", "accuracy", "cost")
+# Of a plan whose steps cannot be made to keep out of others' way by larger machines.
+_FASTER = 2.0
+# Changes that only show what else is lacking, one after another, at most.
+_DEPTH = 8
+
+
+class Refusals:
+    """Explains the refusals of one decision; what several queries lack alike is found once."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._lacking: dict[object, tuple[Relaxation, ...] | None] = {}
+        self._scenes: dict[object, Scene] = {}
+
+    def explain(
+        self,
+        query: Query,
+        share: float,
+        *,
+        thorough: bool,
+        instead: PlacedPlan | None = None,
+    ) -> tuple[Explanation, PlacedPlan | None]:
+        """Why a query is served to `share` only, and the plan it would have after the changes."""
+        changes, best, alone = self._search(query, 1 - share, thorough, instead)
+        reason = _reason(self._scene, query, changes, best, alone)
+        if share > 0:
+            reason = f"{1 - share:.0%} of its traffic is not served: {reason}"
+        told = Explanation(
+            query=query.id,
+            share=share,
+            binding=_binding(changes, best),
+            reason=reason,
+            relaxation=worded(changes) if best is not None else None,
+            relaxations=tuple(changes) if best is not None else (),
+        )
+        return told, best.placed if best is not None else None
+
+    def _search(
+        self, query: Query, share: float, thorough: bool, instead: PlacedPlan | None
+    ) -> tuple[list[Relaxation], Remedy | None, bool]:
+        """The changes, the remedy that made up their last part, and if it has a plan alone."""
+        scene, asked = self._scene, query
+        changes: list[Relaxation] = []
+        short: list[Resource] = []
+        alone = instead is not None
+        for _ in range(_DEPTH):
+            plans = list(proposals(scene, asked, share, thorough=thorough, instead=instead))
+            found = [r for p in plans if (r := remedy(scene, asked, p, share)) is not None]
+            if found:
+                best = min(found, key=lambda r: r.size)
+                changes = _merged(changes, best.changes)
+                short = [*short, *(r for r in best.short if r not in short)]
+                if best.late != "worker":
+                    return changes, dataclasses.replace(best, short=tuple(short)), alone
+            elif plans:
+                changes = _merged(changes, _faster(plans[0]))
+            else:
+                more = self._lack(scene, asked)
+                if more is None:
+                    break
+                changes = _merged(changes, more)
+            scene, asked = self._changed(query, changes)
+            instead = None
+        return changes, None, alone
+
+    def _lack(self, scene: Scene, query: Query) -> tuple[Relaxation, ...] | None:
+        key = (query.pipeline, tuple(query.source.items()), query.slo, query.rate_rps, query.count)
+        if scene is not self._scene:
+            return lacking(scene.scenario, query)
+        if key not in self._lacking:
+            self._lacking[key] = lacking(scene.scenario, query)
+        return self._lacking[key]
+
+    def _changed(self, query: Query, changes: Sequence[Relaxation]) -> tuple[Scene, Query]:
+        """All that is served, in the scenario with the changes so far; and the query there."""
+        fleet = [c for c in changes if c.what not in _OBJECTIVES]
+        key = (query.pipeline, tuple(fleet))
+        if key not in self._scenes:
+            scenario = applied(self._scene.scenario, query.id, fleet)
+            catalogue = Catalogue(scenario)
+            assigned = [(place(catalogue, p.query, p.plan), s) for p, s in self._scene.assigned]
+            self._scenes[key] = Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
+        return self._scenes[key], query
+
+
+def _merged(before: Iterable[Relaxation], more: Iterable[Relaxation]) -> list[Relaxation]:
+    """Changes on top of changes."""
+    found = {(c.what, c.devices, c.operator): c for c in before}
+    for c in more:
+        key = (c.what, c.devices, c.operator)
+        old = found.get(key)
+        if old is None:
+            found[key] = c
+        elif c.what == "speed":
+            found[key] = dataclasses.replace(c, to=(old.to or 1.0) * (c.to or 1.0))
+        else:
+            amount = None if c.amount is None or old.amount is None else old.amount + c.amount
+            found[key] = dataclasses.replace(c, amount=amount, rtt_ms=c.rtt_ms or old.rtt_ms)
+    return list(found.values())
+
+
+def _faster(placed: PlacedPlan) -> list[Relaxation]:
+    """Every step of the plan faster: nobody then waits as long for it."""
+    return [
+        Relaxation(what="speed", to=_FASTER, devices=(step.device,), operator=name)
+        for name, step in placed.plan.items()
+    ]
+
+
+def _binding(changes: Sequence[Relaxation], best: Remedy | None) -> str:
+    if not changes:
+        return "" if best is not None else NO_PROFILE
+    first = changes[0]
+    if first.what == "accuracy":
+        return "accuracy" if first.to is not None else NO_PROFILE
+    if first.what in _OBJECTIVES:
+        return first.what
+    if first.what == "profile":
+        return NO_PROFILE
+    if first.what in ("placement", "backward") or (first.what == "link" and first.amount is None):
+        return NOT_CONNECTED
+    if best is not None and best.short:
+        return describe(best.short[0])
+    if first.what == "speed":
+        return f"{first.operator} on {first.devices[0]}"
+    return describe((first.what, *first.devices))
+
+
+def _reason(
+    scene: Scene, query: Query, changes: Sequence[Relaxation], best: Remedy | None, alone: bool
+) -> str:
+    if best is None and not changes:
+        return "there is no plan for it, and nothing known would give it one"
+    if not changes:
+        return "there is room for it: it was left out for want of time to search"
+    parts = [*_missing(scene, changes)]
+    objectives = [c for c in changes if c.what in _OBJECTIVES]
+    waits = best is not None and best.late == "own"
+    if objectives and not (waits and [c.what for c in objectives] == ["latency"]):
+        parts.append(_objectives(query, objectives, alone))
+    parts += [
+        f"all requests meet at {describe(resource)}, and it is too slow"
+        for resource in (best.short if best is not None else ())
+        if resource[0] == WORKER
+    ]
+    if best is not None and best.short:
+        names = ", ".join(describe(r) for r in best.short if r[0] != WORKER)
+        parts += [f"there is too little left: {names}"] if names else []
+    if best is not None and best.late == "own":
+        parts.append("at the planned load it would wait too long")
+    if best is not None and best.late == "others":
+        parts.append("the waiting it causes would break the latency of queries already served")
+    return "; ".join(dict.fromkeys(parts)) or "the machines are too small for it"
+
+
+def _missing(scene: Scene, changes: Sequence[Relaxation]) -> list[str]:
+    """In words, what the scenario lacks altogether."""
+    found = []
+    for c in changes:
+        if c.what == "profile":
+            found.append(f"there is no profile of {c.operator} on any machine it may run on")
+        elif c.what == "link" and c.amount is None:
+            found.append(f"nothing connects {c.devices[0]} with {c.devices[1]}")
+        elif c.what == "placement":
+            found.append(f"no machine may run {c.operator}: its tiers leave none")
+        elif c.what == "backward":
+            found.append("data may only go outwards, and no placement keeps to that")
+        elif c.what == MEMORY and all(c.devices[0] not in d for d in scene.at):
+            found.append(f"{c.devices[0]} has too little memory")
+    return found
+
+
+def _objectives(query: Query, changes: Sequence[Relaxation], alone: bool) -> str:
+    slo = query.slo
+    if len(changes) > 1 and not alone:
+        return "its objectives cannot be met together, whichever one gives way"
+    c = changes[0]
+    first = "with room" if alone else ""
+    if c.what == "latency":
+        return (
+            f"{_noun('the fastest plan', first)} takes {(c.to or 0.0):.4g} ms, "
+            f"{slo.latency_ms:g} ms are allowed"
+        )
+    if c.what == "cost":
+        return (
+            f"{_noun('the cheapest plan', first)} costs {(c.to or 0.0):.4g} {USD}, "
+            f"{slo.cost_usd_per_1000:g} are allowed"
+        )
+    if c.to is None:
+        return f"no accuracy of {query.pipeline} is measured for a config vector that can be placed"
+    return f"{c.to:.4g} is {_noun('the best accuracy', first)}, {slo.accuracy:g} is asked for"
+
+
+def _noun(what: str, more: str) -> str:
+    return f"{what} {more}".strip()
