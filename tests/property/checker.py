@@ -120,8 +120,13 @@ def latency(
     query: Query,
     plan: Mapping[str, Step],
     variance: Mapping[str, float] | None = None,
+    *,
+    alone: bool = False,
 ) -> tuple[float, float]:
-    """(mean, variance) of the unloaded latency; `variance` per operator, zero without."""
+    """(mean, variance) of the unloaded latency; `variance` per operator, zero without.
+
+    Batches are full, or, if `alone`, as small as they were measured.
+    """
     pipeline = scenario.pipelines[query.pipeline]
     done: dict[str, tuple[float, float]] = {}
     result = (0.0, 0.0)
@@ -135,6 +140,11 @@ def latency(
                     max(ready[1], before[1]),
                 )
         mean = _row(scenario, pipeline, name, plan).latency_ms.mean
+        if alone:
+            step = plan[name]
+            sizes = range(1, step.batch + 1)
+            at = (scenario, pipeline.name, name, step.device, step.config)
+            mean = min(row.latency_ms.mean for n in sizes if (row := row_for(*at, n)))
         done[name] = (ready[0] + mean, ready[1] + (variance or {}).get(name, 0.0))
     back = {
         p: hop_ms(scenario, a, b, size)
@@ -331,7 +341,7 @@ def _promises(
         wrong.append(f"{query.id}: cost {usd} above its limit")
     if slo.latency_ms is not None and ms > slo.latency_ms:
         wrong.append(f"{query.id}: latency {ms} above its limit")
-    unloaded = latency(scenario, query, plan)[0]
+    unloaded = latency(scenario, query, plan, alone=scenario.queueing)[0]
     if ms < unloaded * (1 - EPS):
         wrong.append(f"{query.id}: promises {ms} ms, the mean alone is {unloaded}")
     deterministic = all(_row(scenario, pipeline, n, plan).latency_ms.deterministic for n in plan)

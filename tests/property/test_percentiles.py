@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from circinus.decision import Assignment, Decision, Estimate, Step
 from circinus.pipeline import Config
+from circinus.profile import LatencyStats
+from circinus.query import Source
 from circinus.scenario import Scenario, decode_scenario
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import evaluate
@@ -63,18 +66,21 @@ def scenario(
     return decode_scenario(json.dumps(document).encode(), name="percentiles.json")
 
 
-def judged(found: Scenario) -> tuple[float, Decision]:
+def judged(found: Scenario, batch: int = 1) -> tuple[float, Decision]:
     """What the planner promises for each operator on its machine, and the decision."""
     catalogue, query = Catalogue(found), found.queries[0]
     plan = {
-        name: Step(device=f"box-{name}", config=Config())
+        name: Step(device=f"box-{name}", config=Config(), batch=batch)
         for name in found.pipelines["p"].operators
     }  # fmt: skip
     evaluation = evaluate(catalogue, [(place(catalogue, query, plan), 1.0)])
     keys = [step.key for step in place(catalogue, query, plan).use.steps]
     steps = {
         name: Step(
-            device=step.device, config=step.config, replicas=evaluation.ledger.replicas_of(key)
+            device=step.device,
+            config=step.config,
+            batch=batch,
+            replicas=evaluation.ledger.replicas_of(key),
         )
         for (name, step), key in zip(plan.items(), keys, strict=True)
     }
@@ -110,6 +116,64 @@ def test_the_promise_is_within_ten_percent_of_the_simulated_percentile(
     simulated = report.assignments[0].simulated_ms
     assert simulated is not None
     assert promised == pytest.approx(simulated, rel=WITHIN)
+
+
+def test_batches_that_are_rarely_full_are_promised_as_simulated() -> None:
+    """Batches of 4, up to 8 of 10 in use if all were full; rows for 1 and 4 are measured."""
+    for rate in (20, 60, 100):
+        found = scenario({"a": []}, {"a": 12}, GAMMA, rate)
+        small = found.profiles[0]
+        stats = {name: 2.5 * getattr(small.latency_ms, name) for name in ("mean", *GAMMA)}
+        large = dataclasses.replace(small, batch=4, latency_ms=LatencyStats(**stats))
+        found = dataclasses.replace(found, profiles=(small, large))
+        promised, decision = judged(found, batch=4)
+        report = simulate(found, decision, seconds=60_000 / rate, seed=1, shedding=False)
+        assert promised == pytest.approx(report.assignments[0].simulated_ms, rel=WITHIN)
+
+
+@pytest.mark.parametrize("regular", [0, 1, 2], ids=["poisson", "one-regular", "regular"])
+def test_what_shares_a_link_is_promised_as_simulated(regular: int) -> None:
+    """Two cameras behind one link: 7 ms and 2 ms a frame, the link two thirds used."""
+    found = scenario({"a": [], "b": []}, {"a": 1, "b": 1}, {}, 74)
+    pipelines = {
+        name: dataclasses.replace(
+            found.pipelines["p"],
+            name=name,
+            operators={name: found.pipelines["p"].operators[name]},
+            input_bytes={name: 125_000.0 * ms},
+        )
+        for name, ms in (("a", 7), ("b", 2))
+    }
+    link = found.network.links[0]
+    queries = tuple(
+        dataclasses.replace(
+            found.queries[0],
+            id=name,
+            pipeline=name,
+            source={name: "box-x"},
+            input=Source(arrivals="uniform" if k < regular else "poisson"),
+        )
+        for k, name in enumerate("ab")
+    )
+    assert link.bandwidth_mbps == 1000
+    box = dataclasses.replace(found.devices[0], id="box-x", uplink_mbps=1000)
+    found = dataclasses.replace(
+        found, pipelines=pipelines, queries=queries, devices=(*found.devices, box)
+    )
+    plans = [{name: Step(device=f"box-{name}", config=Config())} for name in "ab"]
+    catalogue = Catalogue(found)
+    placed = [place(catalogue, q, p) for q, p in zip(queries, plans, strict=True)]
+    evaluation = evaluate(catalogue, [(one, 1.0) for one in placed])
+    decision = Decision(
+        planner="by hand",
+        assignments=tuple(
+            Assignment(query=q.id, share=1.0, plan=p, estimate=e)
+            for q, p, e in zip(queries, plans, evaluation.estimates, strict=True)
+        ),
+    )
+    report = simulate(found, decision, seconds=800, seed=1, shedding=False)
+    for estimate, told in zip(evaluation.estimates, report.assignments, strict=True):
+        assert estimate.latency_ms == pytest.approx(told.simulated_ms, rel=WITHIN)
 
 
 def promise(rho: float, cv2: float, scv: float, servers: int) -> float:

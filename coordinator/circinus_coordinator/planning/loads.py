@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.batches import sojourn
 from circinus_coordinator.planning.holding import (
     Holding,
     Instance,
@@ -32,6 +33,7 @@ from circinus_coordinator.planning.uses import (
     StepUse,
     Use,
 )
+from circinus_coordinator.planning.wires import Before, Wires
 
 __all__ = [
     "SLACK",
@@ -78,6 +80,7 @@ class Ledger:
         self.instances: dict[str, dict[InstanceKey, Instance]] = {}
         self.stations: dict[Resource, Station] = {}
         self.known: dict[str, Known] = {}  # by device
+        self.wires = Wires()
         self._worker: dict[Resource, InstanceKey] = {}
         self._capacity: dict[Resource, float] = {}
 
@@ -85,7 +88,7 @@ class Ledger:
         """The same loads on another fleet: shared, so what is added to one is added to both."""
         other = Ledger(scenario)
         other.linear, other.instances, other.stations = self.linear, self.instances, self.stations
-        other._worker = self._worker
+        other._worker, other.wires = self._worker, self.wires
         return other
 
     def capacity(self, resource: Resource) -> float:
@@ -164,6 +167,7 @@ class Ledger:
             self.linear[resource] = self.linear.get(resource, 0.0) + amount * rate_rps
         for step in use.steps:
             self._add_step(step, rate_rps, use.scv, streams)
+        undo.wires = self.wires.add(use.sent, rate_rps, use.scv, streams)
         return undo
 
     def _add_step(self, step: StepUse, rate_rps: float, scv: float, streams: float) -> None:
@@ -236,6 +240,22 @@ class Ledger:
             chance=at_least(others, holding.size - units + 1),
         )
 
+    def served(self, step: StepUse, mean: float, variance: float) -> tuple[float, float]:
+        """Mean (ms) and variance (ms²) of waiting and service where batches need not be full.
+
+        Args:
+            step: One that is on the ledger.
+            mean, variance: Of a full batch's service.
+        """
+        found = self.instances[step.device][step.key]
+        delays = [self.device_wait((name, step.device), step.key) for name in found.compute]
+        delay = max(delays, default=(0.0, 0.0))
+        if math.isinf(delay[0]):
+            return math.inf, 0.0
+        station = lengthened_one(found.station, delay)
+        whole = sojourn(station, self.replicas(found), step.factors, (mean, variance))
+        return whole[0] + delay[0], whole[1] + delay[1]
+
     def holding(self, resource: Resource) -> Holding:
         """Who holds how much of a per-second resource of a device."""
         name, device = resource
@@ -266,6 +286,7 @@ class Undo:
 
     def __init__(self, ledger: Ledger, use: Use) -> None:
         self._ledger = ledger
+        self.wires: Before = {}
         self._linear = {r: ledger.linear.get(r) for r in use.linear}
         self._known = {d: ledger.known.pop(d, None) for d in {step.device for step in use.steps}}
         self._instances: dict[InstanceKey, Instance | None] = {}
@@ -282,6 +303,7 @@ class Undo:
         ledger = self._ledger
         _restore(ledger.known, self._known)
         _restore(ledger.linear, self._linear)
+        ledger.wires.restore(self.wires)
         _restore(ledger.stations, self._stations)
         for key, held in self._instances.items():
             _restore(ledger.instances[key[0]], {key: held})

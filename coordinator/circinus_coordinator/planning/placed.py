@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from circinus.decision import Estimate, Plan, Step
 from circinus.errors import NoData
 from circinus.fleet import Billing
-from circinus.pipeline import Deliver, Pipeline
+from circinus.pipeline import Deliver, OperatorSpec, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.batches import Factors, factors
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.labels import TOLERANCE, Found
 from circinus_coordinator.planning.latency import percentile_ms, service_variance
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.programme import STATION_PERCENTILE, Programme
-from circinus_coordinator.planning.uses import MEMORY, Resource, StepUse, Use
+from circinus_coordinator.planning.uses import MEMORY, Resource, StepUse, Use, wires
 
 __all__ = ["PlacedPlan", "arrival_scv", "meets", "place", "plan_of", "streams"]
 
@@ -30,6 +31,7 @@ class _Stop:
     arrivals: tuple[tuple[int, float], ...]  # (position of the producer, -1 the source; ms)
     mean: float
     variance: float
+    wires: tuple[tuple[Resource, ...], ...] = ()  # that each arrival takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class PlacedPlan:
     use: Use
     stops: tuple[_Stop, ...]
     exits: tuple[tuple[int, float], ...]
+    exit_wires: tuple[tuple[Resource, ...], ...]
     accuracy: float | None
     usage_usd: float
     machine_usd: float
@@ -69,19 +72,34 @@ class PlacedPlan:
     def latency_ms(self, ledger: Ledger | None = None) -> float:
         """Latency at the SLO's percentile at the ledger's loads; without one, unloaded."""
         done: list[tuple[float, float]] = []
+        waits = ledger if ledger is not None and ledger.scenario.queueing else None
         for stop, step in zip(self.stops, self.use.steps, strict=True):
-            mean = variance = 0.0
-            for producer, transfer in stop.arrivals:
-                before = done[producer] if producer >= 0 else (0.0, 0.0)
-                mean, variance = max(mean, before[0] + transfer), max(variance, before[1])
-            mean, variance = mean + stop.mean, variance + stop.variance
-            if ledger is not None and ledger.scenario.queueing:
-                wait_mean, wait_variance = _waiting(ledger, step)
-                mean, variance = mean + wait_mean, variance + wait_variance
-            done.append((mean, variance))
-        mean = max(done[last][0] + transfer for last, transfer in self.exits)
-        variance = max(done[last][1] for last, _ in self.exits)
+            mean, variance = self._latest(done, stop.arrivals, stop.wires, waits)
+            served = stop.mean, stop.variance
+            if waits is not None:
+                served = _served(waits, step, *served)
+            done.append((mean + served[0], variance + served[1]))
+        mean, variance = self._latest(done, self.exits, self.exit_wires, waits)
         return percentile_ms(mean, variance, self.query.slo.percentile)
+
+    def _latest(
+        self,
+        done: Sequence[tuple[float, float]],
+        arrivals: Sequence[tuple[int, float]],
+        wires: Sequence[tuple[Resource, ...]],
+        ledger: Ledger | None,
+    ) -> tuple[float, float]:
+        """Mean and variance of the last arrival."""
+        mean = variance = 0.0
+        regular = self.use.scv == 0
+        for (producer, transfer), taken in zip(arrivals, wires, strict=True):
+            before = done[producer] if producer >= 0 else (0.0, 0.0)
+            wait = (0.0, 0.0)
+            if ledger is not None and taken:
+                wait = ledger.wires.wait(taken, regular=regular)
+            mean = max(mean, before[0] + transfer + wait[0])
+            variance = max(variance, before[1] + wait[1])
+        return mean, variance
 
     def estimate(self, ledger: Ledger | None = None) -> Estimate:
         """What the plan promises; a limit exceeded by rounding alone is given as the limit."""
@@ -91,6 +109,14 @@ class PlacedPlan:
             accuracy=self.accuracy,
             cost_usd_per_1000=_snap(self.usd * 1000, slo.cost_usd_per_1000),
         )
+
+
+def _served(ledger: Ledger, step: StepUse, mean: float, variance: float) -> tuple[float, float]:
+    """Waiting and service."""
+    if step.batch > 1:
+        return ledger.served(step, mean, variance)
+    wait = _waiting(ledger, step)
+    return mean + wait[0], variance + wait[1]
 
 
 def _waiting(ledger: Ledger, step: StepUse) -> tuple[float, float]:
@@ -158,8 +184,9 @@ def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
         query=query,
         plan=plan,
         stops=stops,
-        exits=exits,
-        use=Use.of(scenario, _uses(pipeline, plan, rows), way.moves, arrival_scv(query)),
+        exits=tuple((k, ms) for k, ms, _ in exits),
+        exit_wires=tuple(taken for _, _, taken in exits),
+        use=Use.of(scenario, _uses(catalogue, pipeline, plan, rows), way.moves, arrival_scv(query)),
         accuracy=catalogue.accuracy(query.pipeline).of({n: s.config for n, s in plan.items()}),
         usage_usd=usage,
         machine_usd=machine,
@@ -175,16 +202,16 @@ class _Way:
         self.moves: list[tuple[str, str, float]] = []
         self.usd: list[float] = []
 
-    def hop(self, a: str, b: str, size: float) -> float:
-        """Milliseconds to move `size` bytes from device `a` to device `b`."""
+    def hop(self, a: str, b: str, size: float) -> tuple[float, tuple[Resource, ...]]:
+        """Milliseconds to move `size` bytes from device `a` to device `b`, and the wires taken."""
         link = self._scenario.network.between(a, b)
         if link is None:
             raise NoData(f"there is no link between {a} and {b}")
         if a == b:
-            return 0.0
+            return 0.0, ()
         self.moves.append((a, b, size))
         self.usd.append(link.cost_usd(size))
-        return link.transfer_ms(size)
+        return link.transfer_ms(size), tuple(w for w, _ in wires(self._scenario, a, b, size))
 
 
 def _stops(
@@ -195,31 +222,40 @@ def _stops(
     for name, spec in pipeline.operators.items():
         here = plan[name].device
         arrivals = [
-            (position[need], way.hop(plan[need].device, here, rows[need].output_bytes))
+            (position[need], *way.hop(plan[need].device, here, rows[need].output_bytes))
             for need in spec.needs
         ]
         if not spec.needs:
-            arrivals = [(-1, way.hop(query.source[name], here, pipeline.input_bytes[name]))]
+            arrivals = [(-1, *way.hop(query.source[name], here, pipeline.input_bytes[name]))]
         stats = rows[name].latency_ms
         variance = service_variance(stats, query.slo.percentile)
-        stops.append(_Stop(arrivals=tuple(arrivals), mean=stats.mean, variance=variance))
+        stops.append(
+            _Stop(
+                arrivals=tuple((k, ms) for k, ms, _ in arrivals),
+                wires=tuple(taken for _, _, taken in arrivals),
+                mean=stats.mean,
+                variance=variance,
+            )
+        )
     return tuple(stops)
 
 
 def _exits(
     way: _Way, query: Query, pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]
-) -> tuple[tuple[int, float], ...]:
+) -> tuple[tuple[int, float, tuple[Resource, ...]], ...]:
     position = {name: k for k, name in enumerate(pipeline.operators)}
     if pipeline.deliver is not Deliver.SOURCE:
-        return tuple((position[name], 0.0) for name in pipeline.sinks)
+        return tuple((position[name], 0.0, ()) for name in pipeline.sinks)
     home = query.source[pipeline.sources[0]]
     return tuple(
-        (position[name], way.hop(plan[name].device, home, rows[name].output_bytes))
+        (position[name], *way.hop(plan[name].device, home, rows[name].output_bytes))
         for name in pipeline.sinks
     )
 
 
-def _uses(pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]) -> list[StepUse]:
+def _uses(
+    catalogue: Catalogue, pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]
+) -> list[StepUse]:
     return [
         StepUse(
             key=(plan[name].device, spec.implementation, row.config, row.batch),
@@ -228,9 +264,22 @@ def _uses(pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]) -
             compute_s=row.compute_s,
             memory_mb=row.memory_mb,
             stateful=spec.stateful,
+            factors=_factors(catalogue, pipeline.name, spec, row) if row.batch > 1 else (1.0,),
         )
         for (name, spec), row in zip(pipeline.operators.items(), rows.values(), strict=True)
     ]
+
+
+def _factors(
+    catalogue: Catalogue, pipeline: str, spec: OperatorSpec, row: OperatorProfile
+) -> Factors:
+    known = {
+        r.batch: r.latency_ms.mean
+        for r in catalogue.profiles.rows(pipeline, spec, row.device_class)
+        if r.config == row.config and r.batch <= row.batch
+    }
+    sizes = sorted(known)
+    return factors(sizes, [known[size] for size in sizes])
 
 
 def arrival_scv(query: Query) -> float:

@@ -24,6 +24,7 @@ from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.search import MOST_SOLVES, Verdict, search
+from circinus_coordinator.planning.uses import Resource, planned
 
 __all__ = [
     "LEAST_SHARE",
@@ -64,7 +65,7 @@ class Selection:
     catalogue: Catalogue
     ledger: Ledger
     admitted: list[Admitted] = field(default_factory=list)
-    at: dict[str, list[PlacedPlan]] = field(default_factory=dict)  # by device
+    at: dict[str | Resource, list[PlacedPlan]] = field(default_factory=dict)  # by device and wire
 
     def admit(self, placed: PlacedPlan, share: float) -> None:
         """Take the plan in; a plan the query has already gets the share on top."""
@@ -76,6 +77,8 @@ class Selection:
         self.admitted.append(Admitted(placed, share))
         for device in dict.fromkeys(step.device for step in placed.use.steps):
             self.at.setdefault(device, []).append(placed)
+        for wire in placed.use.wires:
+            self.at.setdefault(wire, []).append(placed)
 
     def share_of(self, query: str) -> float:
         """Share of the query's traffic that is admitted."""
@@ -100,13 +103,17 @@ class Selection:
             undo()
 
     def _hurt(self, placed: PlacedPlan) -> Verdict | None:
-        """A device on which somebody admitted would lose an SLO to the newcomer."""
+        """A device or link on which somebody admitted would lose an SLO to the newcomer."""
         if not self.ledger.scenario.queueing:
             return None
         for step in placed.use.steps:
             for other in self.at.get(step.device, ()):
                 if meets(other.query, other.estimate(self.ledger)):
                     return ("resource", ("cores", step.device), 1.0)
+        for wire in placed.use.wires:
+            for other in self.at.get(wire, ()):
+                if meets(other.query, other.estimate(self.ledger)):
+                    return ("resource", planned(wire), 1.0)
         return None
 
 

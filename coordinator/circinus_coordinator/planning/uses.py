@@ -19,6 +19,8 @@ __all__ = [
     "Use",
     "describe",
     "link",
+    "planned",
+    "wires",
 ]
 
 WORKER = "worker"
@@ -58,6 +60,7 @@ class StepUse:
     compute_s: Mapping[str, float]
     memory_mb: float
     stateful: bool
+    factors: tuple[float, ...] = (1.0,)  # length of 1, 2, ... requests / of a full batch
 
     @property
     def device(self) -> str:
@@ -88,6 +91,12 @@ class Use:
     bytes_between: tuple[tuple[str, str, float], ...]
     linear: Mapping[Resource, float]
     scv: float
+    sent: Mapping[tuple[Resource, float], int]  # transfers by wire and length, ms
+
+    @property
+    def wires(self) -> dict[Resource, None]:
+        """The wires it sends over, each direction by itself."""
+        return dict.fromkeys(wire for wire, _ in self.sent)
 
     @classmethod
     def of(
@@ -116,7 +125,29 @@ class Use:
             for end in (a, b):
                 if scenario.device[end].uplink_mbps is not None:
                     add((UPLINK, end), megabits)
-        return cls(steps=steps, bytes_between=moves, linear=linear, scv=scv)
+        sent: dict[tuple[Resource, float], int] = {}
+        for a, b, size in moves:
+            for wire, ms in wires(scenario, a, b, size):
+                sent[wire, ms] = sent.get((wire, ms), 0) + 1
+        return cls(steps=steps, bytes_between=moves, linear=linear, scv=scv, sent=sent)
+
+
+def wires(scenario: Scenario, a: str, b: str, size: float) -> list[tuple[Resource, float]]:
+    """What a transfer of `size` bytes from `a` to `b` occupies, and for how many ms."""
+    found = scenario.network.between(a, b)
+    if a == b or size <= 0 or found is None or found.bandwidth_mbps <= 0:
+        return []
+    speeds: list[tuple[Resource, float | None]] = [
+        ((LINK, a, b), found.bandwidth_mbps),
+        ((UPLINK, a, "out"), scenario.device[a].uplink_mbps),
+        ((UPLINK, b, "in"), scenario.device[b].uplink_mbps),
+    ]
+    return [(wire, size * 8e-3 / mbps) for wire, mbps in speeds if mbps]
+
+
+def planned(wire: Resource) -> Resource:
+    """The resource of a wire, which has but one capacity for both directions."""
+    return link(wire[1], wire[2]) if wire[0] == LINK else (UPLINK, wire[1])
 
 
 def _instance_name(key: InstanceKey) -> str:

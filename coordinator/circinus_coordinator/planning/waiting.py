@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
+from circinus_coordinator.planning.batches import Factors, factors, sojourn
 from circinus_coordinator.planning.holding import meeting
 from circinus_coordinator.planning.latency import (
+    Station,
     Wait,
     dealt_scv,
     lengthened,
@@ -92,7 +96,27 @@ class Base:
         first = wait(
             **longer, servers=replicas, utilisation=longer["busy"] / replicas, batch=self.step.batch
         )
-        return first.mean + mean, first.variance + variance
+        waited, spread = first.mean + mean, first.variance + variance
+        for i, scale in self._batched():
+            # Batches need not be full, so waiting and service are found together.
+            station = Station(*(float(longer[name][i]) for name in SUMS))
+            service = float(self.step.mean[i]), float(self.step.variance[i])
+            whole = sojourn(station, float(replicas[i]), scale, service)
+            waited[i] = whole[0] - service[0] + mean[i]
+            spread[i] = whole[1] - service[1] + variance[i]
+        return waited, spread
+
+    def _batched(self) -> Iterator[tuple[int, Factors]]:
+        """Options with batches, and how long those that are not full take."""
+        step = self.step
+        for i in np.flatnonzero(step.batch > 1).tolist():
+            alike = np.flatnonzero(
+                (step.slot == step.slot[i])
+                & (step.config == step.config[i])
+                & (step.batch <= step.batch[i])
+            )
+            order = alike[np.argsort(step.batch[alike])]
+            yield i, factors([int(n) for n in step.batch[order]], step.mean[order].tolist())
 
     def _device_wait(self, column: int, name: str, busy: FloatArray, replicas: FloatArray) -> Wait:
         """As `Ledger.device_wait`, with the query's own load on top."""

@@ -1,0 +1,120 @@
+"""Queues before links and uplinks, each direction by itself, first come first served.
+
+A transfer waits for the wire between two devices and for the uplinks at its ends that cap it. A
+wire's work is what is sent over it, of fixed length each. The work a Poisson stream finds there is
+
+    V = R + sum of (load of a stream x its own wait),    R = sum of rate x length² / 2
+
+(Brumelle, "On the relation between customer and time averages in queues", J. Appl. Prob. 8, 1971),
+and a stream's own wait `(R - own) / (1 - load)`, where `own` is what it adds to R times how regular
+it is: a source like clockwork never queues behind itself. With Poisson streams alone this is
+Pollaczek's and Khinchine's formula, and with one clockwork stream alone nobody waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from circinus_coordinator.planning.latency import dealt_scv
+from circinus_coordinator.planning.uses import Resource
+
+__all__ = ["Before", "Wires"]
+
+Moments = tuple[float, float]
+# Transfers/ms, load, sum of rate x length², of rate x length³, of load x own part of R.
+_Sums = tuple[float, float, float, float, float]
+_NOTHING: _Sums = (0.0, 0.0, 0.0, 0.0, 0.0)
+Before = dict[Resource, _Sums | None]
+"""What some wires carried before."""
+
+
+class Wires:
+    """Loads of all wires, updated plan by plan."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Resource, _Sums] = {}
+        self._known: dict[Resource, tuple[Moments, Moments]] = {}
+
+    def add(
+        self,
+        sent: Mapping[tuple[Resource, float], int],
+        rate_rps: float,
+        scv: float,
+        streams: float,
+    ) -> Before:
+        """Add a plan's transfers; what the wires carried before, for `restore`.
+
+        Args:
+            sent: How many transfers of which length (ms) a request makes over which wire.
+            rate_rps: Requests per second.
+            scv: Variability of the gaps in each of its `streams`.
+            streams: Independent ones; below 1, the part of one.
+        """
+        before: Before = {}
+        single = rate_rps / 1e3 / max(1.0, streams)
+        regular = 1 - dealt_scv(scv, streams)
+        for (wire, ms), count in sent.items():
+            held = self._sums.get(wire)
+            before.setdefault(wire, held)
+            a, b, c, d, e = held or _NOTHING
+            rate = rate_rps / 1e3 * count
+            self._sums[wire] = (
+                a + rate,
+                b + rate * ms,
+                c + rate * ms**2,
+                d + rate * ms**3,
+                e + rate * ms * regular * single * ms * ms / 2,
+            )
+            self._known.pop(wire, None)
+        return before
+
+    def restore(self, before: Before) -> None:
+        """Take a plan's transfers back."""
+        for wire, sums in before.items():
+            self._known.pop(wire, None)
+            if sums is None:
+                self._sums.pop(wire, None)
+            else:
+                self._sums[wire] = sums
+
+    def wait(self, wires: tuple[Resource, ...], *, regular: bool) -> Moments:
+        """Mean (ms) and variance (ms²) of a transfer's wait: that for its busiest wire.
+
+        Args:
+            wires: The wire and the uplinks that it takes, all at once.
+            regular: Whether its requests come like clockwork.
+        """
+        worst = (0.0, 0.0)
+        for wire in wires:
+            if wire not in self._known:
+                self._known[wire] = _waits(self._sums.get(wire, _NOTHING))
+            worst = max(worst, self._known[wire][regular])
+        return worst
+
+
+def _waits(sums: _Sums) -> tuple[Moments, Moments]:
+    """Wait of a Poisson stream, and of the average regular one."""
+    rate, load, second, third, own = sums
+    if load <= 0 or second <= 0:
+        return (0.0, 0.0), (0.0, 0.0)
+    if load >= 1:
+        return (math.inf, 0.0), (math.inf, 0.0)
+    residual = second / 2
+    mine = min(own / load, residual)
+    most = load * load / rate / 2  # R, were all transfers alike
+    share = min(1.0, mine / most)
+    spread = max(second * rate / load**2 - 1, 0.0)
+    # Kraemer and Langenbach-Belz 1976, as in `latency`, for what is regular of the load.
+    fewer = math.exp(-2 * (1 - load) * share**2 / (3 * load * max(1 - share + spread, 1e-12)))
+    behind = (residual - mine) / (1 - load) * fewer  # a regular stream's wait
+    found = residual + load * behind
+    # Level crossing: E[V²] = sum of load x E[wait²] + rate x length² x wait + rate x length³ / 3,
+    # the regular streams' E[wait²] being to E[V²] as their wait is to V.
+    square = (2 * residual * behind + third / 3) / (1 - load * behind / found)
+    mean = found
+    theirs = square * behind / found * fewer
+    return (
+        (mean, max(square - mean**2, 0.0)),
+        (behind, max(theirs - behind**2, 0.0)),
+    )
