@@ -32,6 +32,8 @@ _SAMPLE = 1_500
 _PRICINGS = 6
 # While plans are collected a rough idea will do: what pricing may overlook, relative.
 _ROUGH = 5e-3
+# A column worse than its unit's best by this part of a request's worth is left out.
+_HOPELESS = 0.05
 # A gap of this much is left alone.
 _ENOUGH = 2e-4
 
@@ -100,15 +102,10 @@ def relax(
         solution.bound_rps = min(solution.bound_rps, bound)
         if bound - solution.goodput_rps <= _ENOUGH * max(bound, 1e-9):
             break
-        before = len(pool)
-        pool = Pool.of(
-            market,
-            units,
-            np.concatenate([pool.unit, unit]),
-            np.concatenate([pool.template, template]),
-        )
-        if len(pool) == before:  # the solver's last digits are all that is between the two
+        known = Pool.of(market, units, *_joined(pool, unit, template))
+        if len(known) == len(pool):  # the solver's last digits are all that is between the two
             break
+        pool = known.take(_promising(units, solution, known))
         mixture = mix(
             units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=mixture.prices
         )
@@ -120,6 +117,26 @@ def relax(
         "certify": clock() - mixed,
     }
     return solution
+
+
+def _joined(pool: Pool, unit: IntArray, template: IntArray) -> tuple[IntArray, IntArray]:
+    return np.concatenate([pool.unit, unit]), np.concatenate([pool.template, template])
+
+
+def _promising(units: Units, solution: Solution, pool: Pool) -> IntArray:
+    """Columns that are not much worse than the best of their unit, nor than nothing.
+
+    Without this the master programme grows by a column per unit in each round, hardly any of
+    which is ever used.
+    """
+    gain = units.weight[pool.unit] - pool.use @ solution.prices - solution.usd * pool.usd
+    best = np.zeros(len(units))
+    np.maximum.at(best, pool.unit, gain)
+    near = gain >= best[pool.unit] - _HOPELESS * units.weight[pool.unit]
+    key = pool.unit * (int(pool.template.max(initial=0)) + 1) + pool.template
+    mixed = solution.pool
+    in_use = mixed.unit * (int(pool.template.max(initial=0)) + 1) + mixed.template
+    return np.flatnonzero(near | np.isin(key, in_use[solution.mixture.rate > 0])).astype(np.int64)
 
 
 def without(market: Market, solution: Solution, refused: Collection[tuple[int, int]]) -> None:
