@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,10 +35,18 @@ class Transitions:
         return row, self.start[key][row] + offset
 
 
-def transitions(programme: Programme, choice: Choice, k: int) -> Transitions:
+def transitions(
+    programme: Programme, choice: Choice, k: int, *, further: Sequence[FloatArray] = ()
+) -> Transitions:
     """What may follow each (node, slot): the undominated options of the configs it permits.
 
     Where several prices are asked about, of those options that are undominated at any.
+
+    Args:
+        programme: The compiled query.
+        choice: Options of operator `k`.
+        k: Position of the operator.
+        further: `(options,)` amounts that count as well.
     """
     step = programme.steps[k]
     node, config, target = programme.automaton.edges[k]
@@ -49,7 +58,7 @@ def transitions(programme: Programme, choice: Choice, k: int) -> Transitions:
         worth = [choice.value[0]]
     else:  # what uses less of everything is worth less at whatever prices
         worth = [step.compute[:, r] for r in range(step.compute.shape[1])]
-    columns = (choice.mean, choice.variance, choice.usd, *worth, step.size)
+    columns = (choice.mean, choice.variance, choice.usd, *worth, *further, step.size)
     option = option[survivors(group, [column[option] for column in columns])]
     option = option[np.argsort(step.config[option], kind="stable")]
     per_config = np.bincount(step.config[option], minlength=len(step.configs))

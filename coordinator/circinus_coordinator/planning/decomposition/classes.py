@@ -16,7 +16,7 @@ from circinus_coordinator.planning.offers import Choice
 from circinus_coordinator.planning.programme import Programme, StepOptions
 from circinus_coordinator.planning.transitions import Transitions, transitions
 
-__all__ = ["Market", "QueryClass", "market"]
+__all__ = ["Market", "QueryClass", "market", "unpriced"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -162,11 +162,11 @@ def _compile(
         site=site_of,
         ask=np.array(ask, dtype=np.int64),
         templates=Templates(programme, site.layout, used, catalogue.accuracy(query.pipeline)),
-        tables=[transitions(programme, _unpriced(s), k) for k, s in enumerate(programme.steps)],
+        tables=[transitions(programme, unpriced(s), k) for k, s in enumerate(programme.steps)],
     )
 
 
-def _unpriced(step: StepOptions) -> Choice:
+def unpriced(step: StepOptions) -> Choice:
     """Every option, asked about by two: at no prices in particular."""
     return Choice(
         allowed=np.ones(len(step.slot), dtype=np.bool_),

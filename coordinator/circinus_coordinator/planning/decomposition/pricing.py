@@ -11,6 +11,7 @@ from circinus_coordinator.planning.decomposition.classes import QueryClass
 from circinus_coordinator.planning.labels import Asks, Found, solve_each
 from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.search import limits_of
+from circinus_coordinator.planning.transitions import Transitions
 
 __all__ = ["cheapest_known", "exact"]
 
@@ -40,6 +41,7 @@ def exact(
     asks: IntArray,
     cutoff: FloatArray,
     extra: Sequence[FloatArray] | None = None,
+    tables: Sequence[Transitions] | None = None,
 ) -> list[Found | None]:
     """The best of all plans for each (site, ask), None where none is worth less than its cutoff.
 
@@ -51,6 +53,7 @@ def exact(
         asks: `(m,)` positions in `kind.asks`.
         cutoff: `(m,)`; infinite for none.
         extra: For each step `(m, options)` to be added to what its options are worth.
+        tables: In place of the class's, which know nothing of `extra`.
     """
     programme, layout = kind.programme, kind.layout
     # A last price of nothing stands for whatever a site lacks (feature -1).
@@ -76,7 +79,9 @@ def exact(
         usd=np.array([limit.usd for limit in limits])[asks],
         cutoff=cutoff,
     )
-    return solve_each(programme, choices, _moving(kind, of, usd), wanted, tables=kind.tables)
+    return solve_each(
+        programme, choices, _moving(kind, of, usd), wanted, tables=tables or kind.tables
+    )
 
 
 def _moving(kind: QueryClass, of: FloatArray, usd: float) -> Moving:
