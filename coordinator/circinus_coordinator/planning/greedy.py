@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from circinus.decision import Decision, Plan
-from circinus.fleet import Billing
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
@@ -21,6 +20,7 @@ from circinus_coordinator.planning.evaluate import deployment
 from circinus_coordinator.planning.guided import Guide, guided, shaken
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
+from circinus_coordinator.planning.renting import Renting, rent, with_cost_bound
 from circinus_coordinator.planning.selection import Selection, select, splittable
 from circinus_coordinator.planning.stop import Stop
 from circinus_coordinator.planning.uses import Resource
@@ -59,7 +59,7 @@ def greedy(
         "relax": relaxed - compiled,
         "select": selected - relaxed,
     }
-    return decision_of(
+    decision = decision_of(
         catalogue,
         standing(catalogue, best),
         solo,
@@ -70,6 +70,7 @@ def greedy(
         seconds=seconds,
         prices=resource_prices(found, solution.prices),
     )
+    return with_cost_bound(decision, rounds.renting)
 
 
 def _plans_of(previous: Decision | None) -> dict[str, list[tuple[float, Plan]]]:
@@ -91,18 +92,23 @@ class _Rounds:
         scenario = self.catalogue.scenario
         self.queries = [q for q in scenario.queries if solo[q.id].best is not None]
         self.best: tuple[Rank, Selection] | None = None
+        self.renting: Renting | None = None
         self.usd = self._dollar()
 
     def run(self, effort: Stop, elapsed: Callable[[], float]) -> Selection:
         """The best selection found; at least one round is run."""
-        done = 0
-        for chosen in self._proposals():
+        for done, chosen in enumerate(self._proposals(), 1):
             self._consider(chosen)
-            done += 1
             if self._perfect() or effort(done, elapsed()):
                 break
         assert self.best is not None
-        self._close_machines(effort, elapsed, done)
+        self.renting = rent(
+            self.guide,
+            best=self._chosen,
+            consider=self._consider,
+            order=self._served(),
+            spent=lambda: effort(0, elapsed()),
+        )
         return self.best[1]
 
     def _dollar(self) -> float:
@@ -202,33 +208,9 @@ class _Rounds:
         )
         return goodput >= bound * (1 - 1e-9) and cost <= least * (1 + 1e-6) + 1e-12
 
-    def _close_machines(self, effort: Stop, elapsed: Callable[[], float], done: int) -> None:
-        """Try to do without each rented machine, dearest first."""
-        scenario = self.catalogue.scenario
+    def _chosen(self) -> Selection:
         assert self.best is not None
-        closed: frozenset[str] = frozenset()
-        rented = [
-            d
-            for d in self.best[1].ledger.devices()
-            if scenario.class_of(d).billing is Billing.MACHINE
-        ]
-        idle = {
-            d.id for d in scenario.devices if scenario.class_of(d.id).billing is Billing.MACHINE
-        } - set(rented)
-        for device in sorted(rented, key=lambda d: -scenario.class_of(d).price_usd_hour):
-            if effort(done, elapsed()) and done > len(rented):
-                return
-            done += 1
-            # Machines not rented so far stay so, or closing one only opens another.
-            shut = closed | idle | {device}
-            before = self.best[0]
-            if len(self.queries) <= _FEW:
-                pricing = Pricing(usd=self.usd, closed=shut)
-                self._consider(select(self.catalogue, self._served(), pricing, self.previous))
-            else:
-                self._consider(guided(self.guide, self._served(), self.previous, closed=shut))
-            if self.best[0] != before:
-                closed |= {device}
+        return self.best[1]
 
     def _served(self) -> list[Query]:
         assert self.best is not None
