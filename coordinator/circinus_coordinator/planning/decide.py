@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from circinus.decision import Assignment, Decision, Plan, ResourcePrice
+from circinus.decision import Assignment, Decision, Plan, Rejection, ResourcePrice
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.certificate import Alone, above
+from circinus_coordinator.planning.certificate import above
 from circinus_coordinator.planning.evaluate import Evaluation, evaluate
 from circinus_coordinator.planning.explain import rejections
 from circinus_coordinator.planning.loads import Ledger
@@ -18,6 +18,8 @@ from circinus_coordinator.planning.shortage import Scene
 __all__ = ["Clock", "Standing", "decision_of", "standing"]
 
 Clock = Callable[[], float]
+# Queries that are taken in after all when their refusal is explained, less one.
+_SPARE = 9
 Standing = tuple[list[tuple[PlacedPlan, float]], Evaluation]
 
 
@@ -48,7 +50,6 @@ def standing(catalogue: Catalogue, chosen: Selection) -> Standing:
 def decision_of(
     catalogue: Catalogue,
     stands: Standing,
-    solo: Mapping[str, Alone],
     *,
     planner: str,
     seed: int,
@@ -59,16 +60,9 @@ def decision_of(
 ) -> Decision:
     """Write the decision down."""
     started = clock()
+    stands, rejected = _completed(catalogue, stands)
     judged = stands[1]
     assignments = _assignments(catalogue, stands)
-    shares: dict[str, float] = {}
-    for a in assignments:
-        shares[a.query] = shares.get(a.query, 0.0) + a.share
-    rejected = rejections(
-        Scene(catalogue, judged.ledger, stands[0]),
-        shares,
-        {name: found.best for name, found in solo.items()},
-    )
     timing = {**seconds, "explain": clock() - started}
     return Decision(
         planner=planner,
@@ -83,6 +77,26 @@ def decision_of(
         rejected=tuple(rejected),
         prices=prices,
     )
+
+
+def _completed(catalogue: Catalogue, stands: Standing) -> tuple[Standing, list[Rejection]]:
+    """With whatever turned out to fit when its refusal was to be explained; and the refusals."""
+    for _ in range(_SPARE):
+        shares: dict[str, float] = {}
+        for placed, share in stands[0]:
+            shares[placed.query.id] = shares.get(placed.query.id, 0.0) + share
+        rejected, spare = rejections(Scene(catalogue, stands[1].ledger, stands[0]), shares)
+        if not spare:
+            break
+        new, more = max(spare, key=lambda found: found[0].query.demand_rps * found[1])
+        kept = [(p, s) for p, s in stands[0] if (p.query.id, p.plan) != (new.query.id, new.plan)]
+        had = sum(s for p, s in stands[0] if (p.query.id, p.plan) == (new.query.id, new.plan))
+        assigned = [*kept, (new, had + more)]
+        better = evaluate(catalogue, assigned)
+        if better.overloads or any(better.broken):
+            break
+        stands = assigned, better
+    return stands, rejected
 
 
 def _assignments(catalogue: Catalogue, stands: Standing) -> list[Assignment]:

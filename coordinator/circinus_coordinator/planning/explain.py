@@ -59,25 +59,30 @@ def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanatio
 
 
 def rejections(
-    scene: Scene, shares: Mapping[str, float], alone: Mapping[str, PlacedPlan | None]
-) -> list[Rejection]:
+    scene: Scene, shares: Mapping[str, float]
+) -> tuple[list[Rejection], list[tuple[PlacedPlan, float]]]:
     """The decision's entry for each query that is not served in full, in their order.
+
+    Also plans, with the shares they would carry, of those that lack nothing: each of them may be
+    taken in beside all that is served.
 
     Args:
         scene: Who is served.
         shares: Share of each query's traffic that is served.
-        alone: The plan each query would take by itself; None where it has none.
     """
     refused = [q for q in scene.scenario.queries if shares.get(q.id, 0.0) < _WHOLE]
     reasons = Refusals(scene)
-    found = []
+    found: list[Rejection] = []
+    spare: list[tuple[PlacedPlan, float]] = []
     for query in refused:
-        told, _ = reasons.explain(
+        share = shares.get(query.id, 0.0)
+        told, wanted = reasons.explain(
             query,
-            shares.get(query.id, 0.0),
+            share,
             thorough=len(refused) <= _THOROUGH,
-            instead=alone.get(query.id),
         )
+        if wanted is not None and not told.relaxations:
+            spare.append((wanted, 1 - share))
         found.append(
             Rejection(
                 query=query.id,
@@ -87,7 +92,7 @@ def rejections(
                 relaxations=told.relaxations,
             )
         )
-    return found
+    return found, spare
 
 
 def _served(query: Query, plans: list[PlacedPlan], ledger: Ledger) -> Explanation:

@@ -25,9 +25,7 @@ _SLOTS = 2
 _POWER = 4
 
 
-def proposals(
-    scene: Scene, query: Query, share: float, *, thorough: bool, instead: PlacedPlan | None = None
-) -> Iterator[PlacedPlan]:
+def proposals(scene: Scene, query: Query, share: float, *, thorough: bool) -> Iterator[PlacedPlan]:
     """Plans for `share` of the query, none of them twice.
 
     Within its objectives: the cheapest, and the one that keeps clear of what is full. With one
@@ -38,21 +36,20 @@ def proposals(
         query: Whose plans.
         share: Of its traffic.
         thorough: Also those that fit at present loads if an objective gives way.
-        instead: The plan it would take alone, where that is known.
     """
     seen: list[PlacedPlan] = []
     asked = _Asked(scene, query, share)
-    for plan in _all(asked, thorough, instead):
+    for plan in _all(asked, thorough):
         if plan is not None and all(plan.plan != known.plan for known in seen):
             seen.append(plan)
             yield plan
 
 
-def _all(asked: _Asked, thorough: bool, instead: PlacedPlan | None) -> Iterator[PlacedPlan | None]:
+def _all(asked: _Asked, thorough: bool) -> Iterator[PlacedPlan | None]:
     query, limits, floor = asked.query, asked.limits, asked.query.slo.accuracy
     floor = _ANY if floor is None else floor
     clear = asked.clear_of_full()
-    within = [instead, *(asked.best(limits, floor, Aim.VALUE, p) for p in (Pricing(), clear))]
+    within = [asked.best(limits, floor, Aim.VALUE, p) for p in (Pricing(), clear)]
     yield from within
     possible = any(plan is not None for plan in within)
     if possible and not thorough:

@@ -10,7 +10,7 @@ from circinus.query import Query
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import evaluate
 from circinus_coordinator.planning.lacking import NO_PROFILE, NOT_CONNECTED, lacking
-from circinus_coordinator.planning.placed import PlacedPlan, place
+from circinus_coordinator.planning.placed import PlacedPlan, meets, place
 from circinus_coordinator.planning.proposals import proposals
 from circinus_coordinator.planning.relaxation import USD, Explanation, worded
 from circinus_coordinator.planning.shortage import Remedy, Scene, remedy
@@ -24,6 +24,8 @@ _OBJECTIVES = ("latency", "accuracy", "cost")
 _FASTER = 2.0
 # Changes that only show what else is lacking, one after another, at most.
 _DEPTH = 8
+_WORTH = ("weight", "rate")
+_SOME_RPS = 0.01
 
 
 class Refusals:
@@ -40,10 +42,9 @@ class Refusals:
         share: float,
         *,
         thorough: bool,
-        instead: PlacedPlan | None = None,
     ) -> tuple[Explanation, PlacedPlan | None]:
         """Why a query is served to `share` only, and the plan it would have after the changes."""
-        changes, best, alone = self._search(query, 1 - share, thorough, instead)
+        changes, best, alone = self._search(query, 1 - share, thorough)
         reason = _reason(self._scene, query, changes, best, alone)
         if share > 0:
             reason = f"{1 - share:.0%} of its traffic is not served: {reason}"
@@ -58,15 +59,18 @@ class Refusals:
         return told, best.placed if best is not None else None
 
     def _search(
-        self, query: Query, share: float, thorough: bool, instead: PlacedPlan | None
+        self, query: Query, share: float, thorough: bool
     ) -> tuple[list[Relaxation], Remedy | None, bool]:
         """The changes, the remedy that made up their last part, and if it has a plan alone."""
-        scene, asked = self._scene, query
-        changes: list[Relaxation] = []
-        short: list[Resource] = []
-        alone = instead is not None
+        scene = self._scene
+        changes, short, alone = _worthless(query), list[Resource](), False
+        wanted = asked = dataclasses.replace(
+            query, weight=query.weight or 1.0, rate_rps=query.rate_rps or _SOME_RPS
+        )
         for _ in range(_DEPTH):
-            plans = list(proposals(scene, asked, share, thorough=thorough, instead=instead))
+            plans = list(proposals(scene, asked, share, thorough=thorough))
+            if scene is self._scene:
+                alone = any(meets(asked, p.estimate()) is None for p in plans)
             found = [r for p in plans if (r := remedy(scene, asked, p, share)) is not None]
             if found:
                 best = min(found, key=lambda r: r.size)
@@ -81,8 +85,7 @@ class Refusals:
                 if more is None:
                     break
                 changes = _merged(changes, more)
-            scene, asked = self._changed(query, changes)
-            instead = None
+            scene, asked = self._changed(query, changes), wanted
         return changes, None, alone
 
     def _lack(self, scene: Scene, query: Query) -> tuple[Relaxation, ...] | None:
@@ -93,16 +96,26 @@ class Refusals:
             self._lacking[key] = lacking(scene.scenario, query)
         return self._lacking[key]
 
-    def _changed(self, query: Query, changes: Sequence[Relaxation]) -> tuple[Scene, Query]:
-        """All that is served, in the scenario with the changes so far; and the query there."""
-        fleet = [c for c in changes if c.what not in _OBJECTIVES]
+    def _changed(self, query: Query, changes: Sequence[Relaxation]) -> Scene:
+        """All that is served, in the scenario with the changes so far."""
+        fleet = [c for c in changes if c.what not in (*_OBJECTIVES, *_WORTH)]
         key = (query.pipeline, tuple(fleet))
         if key not in self._scenes:
             scenario = applied(self._scene.scenario, query.id, fleet)
             catalogue = Catalogue(scenario)
             assigned = [(place(catalogue, p.query, p.plan), s) for p, s in self._scene.assigned]
             self._scenes[key] = Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
-        return self._scenes[key], query
+        return self._scenes[key]
+
+
+def _worthless(query: Query) -> list[Relaxation]:
+    """A query that adds nothing to goodput need not be served, wherever there is room."""
+    found = []
+    if query.weight == 0:
+        found.append(Relaxation(what="weight", amount=1.0, to=1.0))
+    if query.rate_rps == 0:
+        found.append(Relaxation(what="rate", amount=_SOME_RPS, to=_SOME_RPS))
+    return found
 
 
 def _merged(before: Iterable[Relaxation], more: Iterable[Relaxation]) -> list[Relaxation]:
@@ -131,11 +144,11 @@ def _faster(placed: PlacedPlan) -> list[Relaxation]:
 
 def _binding(changes: Sequence[Relaxation], best: Remedy | None) -> str:
     if not changes:
-        return "" if best is not None else NO_PROFILE
-    first = changes[0]
+        return "search" if best is not None else NO_PROFILE
+    first = next((c for c in changes if c.what not in _WORTH), changes[0])
     if first.what == "accuracy":
         return "accuracy" if first.to is not None else NO_PROFILE
-    if first.what in _OBJECTIVES:
+    if first.what in (*_OBJECTIVES, *_WORTH):
         return first.what
     if first.what == "profile":
         return NO_PROFILE
@@ -154,8 +167,10 @@ def _reason(
     if best is None and not changes:
         return "there is no plan for it, and nothing known would give it one"
     if not changes:
-        return "there is room for it: it was left out for want of time to search"
-    parts = [*_missing(scene, changes)]
+        return "there is room for it, which the search has missed: plan again, with more time"
+    parts = [f"its {c.what} is 0, so serving it is worth nothing" for c in changes
+             if c.what in _WORTH]  # fmt: skip
+    parts += _missing(scene, changes)
     objectives = [c for c in changes if c.what in _OBJECTIVES]
     waits = best is not None and best.late == "own"
     if objectives and not (waits and [c.what for c in objectives] == ["latency"]):
