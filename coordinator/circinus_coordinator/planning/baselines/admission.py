@@ -9,17 +9,13 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from circinus.decision import Plan
 from circinus.query import Query
-from circinus_coordinator.planning.baselines.entries import Entries
-from circinus_coordinator.planning.baselines.loaded import Ways
-from circinus_coordinator.planning.baselines.tables import Table
-from circinus_coordinator.planning.baselines.views import View
+from circinus_coordinator.planning.baselines.courses import Course, Probe
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import add
 from circinus_coordinator.planning.labels import TOLERANCE
@@ -27,7 +23,7 @@ from circinus_coordinator.planning.loads import SLACK, Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.selection import splittable
 
-__all__ = ["Admission", "Course", "Probe"]
+__all__ = ["Admission"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -37,6 +33,10 @@ _MOST_PLANS = 6
 _LEAST_SHARE = 0.01
 # Parts of the traffic a plan is sought for, one after the other.
 _PARTS = (1.0, 0.5, 0.2, 0.05)
+# While searching, the part of what the machines can compute that is tried where all is too much.
+_PROBED = 0.3
+# What is full counts as so much free, as a part.
+_LEAST_FREE = 1e-6
 # Plans judged per query before it is taken not to fit, and halvings of a share that does not.
 _MOST_JUDGED = 24
 _HALVINGS = 3
@@ -46,38 +46,6 @@ _MOST_REFUSALS = 64
 # Neighbours asked whether a newcomer hurts them, those with least slack first. What slips
 # through is found by the final evaluation of all (`report.judged`).
 _NEIGHBOURS = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """What a query may choose from: its class's entries, and who its slots are.
-
-    Attributes:
-        needs: `(entries, slots, resources)` seconds per request.
-        ways: For estimates at present loads; None where nothing waits.
-    """
-
-    query: Query
-    table: Table
-    view: View
-    entries: Entries
-    needs: FloatArray
-    ways: Ways | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """How a plan for all of a query's traffic would do with what is left.
-
-    Attributes:
-        fits: It keeps all SLOs and overloads nothing; neighbours are not asked.
-        latency_ms: At the SLO's percentile and the loads it brings.
-        overload: Part of the worst resource's capacity that is lacking.
-    """
-
-    fits: bool
-    latency_ms: float
-    overload: float
 
 
 class Admission:
@@ -189,20 +157,37 @@ class Admission:
         self._free[at] = 0.0
 
     def probe(self, course: Course, index: int) -> Probe:
-        """Try an entry on the freest machines of its slots."""
-        query, ledger = course.query, self.ledger
-        devices = next(self._bindings(course, index, 1.0, freest=True))[0]
+        """Try an entry on the freest machines of its slots, with as much traffic as they take."""
+        query = course.query
+        unit = 0.0 if splittable(self.catalogue, query) else 1.0 / query.count
+        devices, cap = next(self._bindings(course, index, 1.0, freest=True))
         placed = self._place(course, index, devices)
-        undo = ledger.add(placed.use, query.rate_rps * query.count, streams(query, 1.0))
+        most, least = min(1.0, cap), unit or _LEAST_SHARE
+        found = self._tried(placed, max(_rounded(most, unit), least))
+        if not (unit or found.fits):
+            found = self._tried(placed, max(most * _PROBED, least))
+        return found
+
+    def _tried(self, placed: PlacedPlan, share: float) -> Probe:
+        query, ledger = placed.query, self.ledger
+        taken = math.fsum(
+            amount / max(ledger.free(resource), ledger.capacity(resource) * _LEAST_FREE)
+            for resource, amount in placed.use.linear.items()
+            if amount > 0 and 0 < ledger.capacity(resource) < math.inf
+        )
+        undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
         try:
             overloads = ledger.violations(ledger.resources(placed.use))
             estimate = placed.estimate(ledger)
         finally:
             undo()
+        slack = _slack(query, estimate.latency_ms / self._headroom)
         return Probe(
-            fits=not overloads and meets(query, estimate) is None,
+            fits=not overloads and slack >= -TOLERANCE and meets(query, estimate) is None,
             latency_ms=estimate.latency_ms,
             overload=min(overloads[0][1] - 1, 1e3) if overloads else 0.0,
+            share=share,
+            taken=taken,
         )
 
     def admit(self, placed: PlacedPlan, share: float) -> None:

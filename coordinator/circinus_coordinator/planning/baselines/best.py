@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from circinus_coordinator.planning.baselines.admission import Admission, Course
+from circinus_coordinator.planning.baselines.admission import Admission
+from circinus_coordinator.planning.baselines.courses import Course
 from circinus_coordinator.planning.baselines.orders import Footprint, Order, arranged
 from circinus_coordinator.planning.baselines.report import Standing, judged
 from circinus_coordinator.planning.catalogue import Catalogue

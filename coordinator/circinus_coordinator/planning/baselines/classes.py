@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Hashable
 
 from circinus.query import Query
-from circinus_coordinator.planning.baselines.admission import Course
+from circinus_coordinator.planning.baselines.courses import Course
 from circinus_coordinator.planning.baselines.entries import Entries
 from circinus_coordinator.planning.baselines.loaded import Ways
 from circinus_coordinator.planning.baselines.tables import Table

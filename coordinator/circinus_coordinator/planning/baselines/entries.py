@@ -15,7 +15,7 @@ from circinus_coordinator.planning.baselines.tables import CHEAP, FAST, Table, V
 from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.latency import percentile_factor
 
-__all__ = ["Entries", "concatenate", "evaluate_all", "kinds", "nothing"]
+__all__ = ["Entries", "concatenate", "evaluate_all", "evaluate_each", "kinds", "nothing"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -88,54 +88,85 @@ def evaluate_all(
     table: Table, view: View, query: Query, where: IntArray, vectors: Vectors, which: int
 ) -> Entries:
     """Every placement with every vector, by the unloaded estimate of `placed`."""
-    ids, kind = vectors.ids, kinds(table, view)
+    some = _unloaded(table, view, query, where[:, None], vectors.ids[None], which)
+    p, v = (index.reshape(-1) for index in np.indices((len(where), len(vectors.ids))))
+    return Entries(
+        slots=where[p],
+        configs=vectors.ids[v],
+        pick=np.full(len(p), which, dtype=np.int64),
+        accuracy=vectors.accuracy[v],
+        **{name: values.reshape(-1) for name, values in some.items()},
+    )
+
+
+def evaluate_each(
+    table: Table, view: View, query: Query, where: IntArray, vectors: Vectors, pick: IntArray
+) -> Entries:
+    """Each placement with the vector and the rows (`CHEAP` or `FAST`) beside it."""
+    found = [
+        Entries(
+            slots=where[at],
+            configs=vectors.ids[at],
+            pick=pick[at],
+            accuracy=vectors.accuracy[at],
+            **_unloaded(table, view, query, where[at], vectors.ids[at], which),
+        )
+        for which in (CHEAP, FAST)
+        for at in (np.flatnonzero(pick == which),)
+    ]
+    return concatenate(found).take(np.argsort(np.argsort(pick, kind="stable")).astype(np.int64))
+
+
+def _unloaded(
+    table: Table, view: View, query: Query, where: IntArray, ids: IntArray, which: int
+) -> dict[str, FloatArray]:
+    """Latency, dollars and load of plans over slots.
+
+    Args:
+        table: The pipeline.
+        view: What the sources see.
+        query: Says at which percentile.
+        where: `(..., operators)` slots.
+        ids: `(..., operators)` config ids; broadcast with `where`.
+        which: `CHEAP` or `FAST` rows.
+    """
+    kind, pipeline = kinds(table, view), table.pipeline
     position = {name: k for k, name in enumerate(table.order)}
-    pipeline = table.pipeline
-    shape = (len(where), len(ids))
-    zero: FloatArray = np.zeros(shape)
+    zero: FloatArray = np.zeros(np.broadcast_shapes(where.shape, ids.shape)[:-1])
     usd, load = zero, zero
     done: list[tuple[FloatArray, FloatArray]] = []
     sizes: list[FloatArray] = []
 
     def hop(start: IntArray, end: IntArray, size: FloatArray) -> FloatArray:
         nonlocal usd
-        usd = usd + size * view.usd_per_byte[start, end][:, None]
+        usd = usd + size * view.usd_per_byte[start, end]
         with np.errstate(invalid="ignore"):
-            moving = np.where(size > 0, size * view.ms_per_byte[start, end][:, None], 0.0)
-        return np.asarray(view.base_ms[start, end][:, None] + moving)
+            moving = np.where(size > 0, size * view.ms_per_byte[start, end], 0.0)
+        return np.asarray(view.base_ms[start, end] + moving)
 
     for k, name in enumerate(table.order):
-        pick, spec, here = table.picks[which][k], pipeline.operators[name], where[:, k]
-        at = (kind[here][:, None], ids[None, :, k])
+        pick, spec, here = table.picks[which][k], pipeline.operators[name], where[..., k]
+        at = (kind[here], ids[..., k])
         if spec.needs:
             mean, variance = zero, zero
             for need in (position[n] for n in spec.needs):
-                mean = np.maximum(mean, done[need][0] + hop(where[:, need], here, sizes[need]))
+                mean = np.maximum(mean, done[need][0] + hop(where[..., need], here, sizes[need]))
                 variance = np.maximum(variance, done[need][1])
         else:
-            home = np.full(len(where), view.sources[pipeline.sources.index(name)])
-            mean = hop(home, here, np.full(shape, float(pipeline.input_bytes[name])))
+            home = np.full_like(here, view.sources[pipeline.sources.index(name)])
+            mean = hop(home, here, zero + float(pipeline.input_bytes[name]))
             variance = zero
         usd, load = usd + pick.usd[at], load + pick.load[at]
         done.append((mean + pick.mean[at], variance + pick.variance[at]))
-        sizes.append(pick.size[at])
+        sizes.append(zero + pick.size[at])
     mean, variance = zero, zero
     for k in (position[name] for name in pipeline.sinks):
         way = zero
         if pipeline.deliver is Deliver.SOURCE:
-            way = hop(where[:, k], np.full(len(where), view.sources[0]), sizes[k])
+            way = hop(where[..., k], np.full_like(where[..., k], view.sources[0]), sizes[k])
         mean, variance = np.maximum(mean, done[k][0] + way), np.maximum(variance, done[k][1])
     latency = mean + percentile_factor(query.slo.percentile) * np.sqrt(variance)
-    p, v = (index.reshape(-1) for index in np.indices(shape))
-    return Entries(
-        slots=where[p],
-        configs=ids[v],
-        pick=np.full(len(p), which, dtype=np.int64),
-        latency_ms=latency.reshape(-1),
-        usd=usd.reshape(-1),
-        accuracy=vectors.accuracy[v],
-        load=load.reshape(-1),
-    )
+    return {"latency_ms": latency, "usd": usd, "load": load}
 
 
 def nothing(operators: int) -> Entries:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from circinus.decision import Decision
 from circinus.errors import InvalidInput
 from circinus.query import Query
 from circinus.scenario import Scenario
-from circinus_coordinator.planning.baselines.best import best_of
 from circinus_coordinator.planning.baselines.classes import Classes
 from circinus_coordinator.planning.baselines.entries import Entries
 from circinus_coordinator.planning.baselines.menu import Preference, menu
-from circinus_coordinator.planning.baselines.orders import FIRST_COME, Order
-from circinus_coordinator.planning.baselines.report import report
 from circinus_coordinator.planning.baselines.tables import Table
+from circinus_coordinator.planning.baselines.turns import InTurn, Offer
 from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.decide import Clock
-from circinus_coordinator.planning.stop import Stop
 
 __all__ = ["BEAM", "Heuristic"]
 
@@ -29,7 +23,7 @@ BEAM = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heuristic:
+class Heuristic(InTurn):
     """Each query in turn gets the first plan of its class's menu that fits what is left.
 
     ``best-accuracy``: the most accurate plans come first, the cheaper of equals. What a system
@@ -46,45 +40,23 @@ class Heuristic:
     run there on one tier.
 
     Attributes:
-        name: Name of the planner.
         preference: Order of the menu.
         beam: Config vectors kept; None for all.
         tier: Name of the tier everything is put on, where it may be.
-        orders: Admission orders tried; the best by (goodput, cost) counts.
     """
 
-    name: str
     preference: Preference = Preference.CHEAPEST
     beam: int | None = BEAM
     tier: str | None = None
-    orders: Sequence[Order] = FIRST_COME
 
-    def __call__(
-        self,
-        scenario: Scenario,
-        *,
-        effort: Stop,
-        seed: int,
-        previous: Decision | None,  # noqa: ARG002 - knows nothing of stickiness
-        clock: Clock,
-    ) -> Decision:
-        """Plan; `effort` cuts short the orders tried, never the first."""
-        started = clock()
-        catalogue = Catalogue(scenario)
-        classes = Classes(catalogue, functools.partial(self._menu, scenario))
-        courses = {query.id: classes.course(query) for query in scenario.queries}
-        compiled = clock()
-        stands, evaluated = best_of(
-            catalogue, courses, self.orders, lambda: effort(0, clock() - started)
-        )
-        return report(
-            catalogue,
-            stands,
-            planner=self.name,
-            seed=seed,
+    def offer(self, catalogue: Catalogue, seed: int) -> Offer:  # noqa: ARG002 - nothing is drawn
+        """Make each class's menu."""
+        classes = Classes(catalogue, functools.partial(self._menu, catalogue.scenario))
+        courses = {query.id: classes.course(query) for query in catalogue.scenario.queries}
+        return Offer(
+            courses=courses,
+            evaluated=lambda: classes.evaluations,
             hopeless={name for name, course in courses.items() if not len(course.entries)},
-            evaluations=classes.evaluations + evaluated,
-            seconds={"compile": compiled - started, "select": clock() - compiled},
         )
 
     def _menu(

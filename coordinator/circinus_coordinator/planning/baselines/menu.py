@@ -26,7 +26,7 @@ from circinus_coordinator.planning.baselines.tables import CHEAP, FAST, Table
 from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.labels import TOLERANCE
 
-__all__ = ["Preference", "menu", "placements"]
+__all__ = ["Preference", "menu", "placements", "within"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -119,10 +119,10 @@ def menu(
         some = vectors.take(part)
         for which in (CHEAP,) if table.same else (CHEAP, FAST):
             every = evaluate_all(table, view, query, where, some, which)
-            within = _within(every, query)
+            fitting = within(every, query)
             evaluated += len(every)
-            fitted.update((within % len(part) + part[0]).tolist())
-            parts.append(every.take(within))
+            fitted.update((fitting % len(part) + part[0]).tolist())
+            parts.append(every.take(fitting))
         if beam is not None and len(fitted) >= beam:
             break
     if not parts:
@@ -138,7 +138,7 @@ def _parts(vectors: int, where: int, most: int) -> Iterator[IntArray]:
         yield np.arange(start, min(vectors, start + step), dtype=np.int64)
 
 
-def _within(entries: Entries, query: Query) -> IntArray:
+def within(entries: Entries, query: Query) -> IntArray:
     """Those that keep the query's SLOs on an idle fleet; the floor is in the vectors."""
     slo = query.slo
     most = np.inf if slo.latency_ms is None else slo.latency_ms * (1 + TOLERANCE)

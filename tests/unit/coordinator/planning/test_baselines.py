@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -162,19 +161,30 @@ def test_a_search_finds_the_better_plan_and_repeats_itself(build: Build, profile
     assert abs(int(first.assignments[0].plan["a"].config["v"]) - 41) <= 1
 
 
-def test_without_scikit_learn_the_search_says_what_to_install(
-    build: Build, profile: Row, monkeypatch: pytest.MonkeyPatch
+def test_a_search_spreads_what_no_machine_takes_alone(build: Build, profile: Row) -> None:
+    devices = [{"id": "pi", "class": "small", "tier": "device"}] + [
+        {"id": f"box{i}", "class": "middle", "tier": "edge"} for i in range(3)
+    ]
+    scenario = build(
+        devices=devices,
+        profiles=[profile("a", "middle", 10)],
+        pipeline={"input_bytes": 0},
+        query={"rate_rps": 640},
+    )
+    decision = plan(scenario, planner="bayesian-50")  # 3.2 of 4 cores each: 320 per second
+    assert decision.goodput_rps == pytest.approx(640)
+
+
+def test_a_search_looks_only_at_plans_that_reach_the_accuracy_floor(
+    build: Build, profile: Row
 ) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *args: Any, **more: Any) -> Any:
-        if name.startswith("sklearn"):
-            raise ImportError(name)
-        return real(name, *args, **more)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(InvalidInput, match="scikit-learn"):
-        plan(build(profiles=[profile("a", "small", 10)]), planner="bayesian-50")
+    query = {"slo": {"accuracy": 0.8}}
+    scenario = build(
+        profiles=_both(profile, "small"), accuracy=ACCURACY, pipeline=KNOB, query=query
+    )
+    decision = plan(scenario, planner="bayesian-50-shared")
+    assert dict(decision.assignments[0].plan["a"].config) == {"v": 1}
+    assert decision.evaluations == 1 + 1  # searched, judged
 
 
 def test_the_exact_programme_packs_what_comes_in_the_wrong_order(
@@ -217,6 +227,12 @@ def test_the_exact_programme_declines_what_it_cannot_enumerate(build: Build, pro
 
 
 def test_an_empty_scenario_is_no_trouble() -> None:
-    for name in ("best-accuracy@best", "cheapest-first", "bayesian-50@best", "exact"):
+    for name in (
+        "best-accuracy@best",
+        "cheapest-first",
+        "bayesian-50@best",
+        "bayesian-50-shared",
+        "exact",
+    ):
         decision = plan(Scenario(), planner=name)
         assert (decision.goodput_rps, decision.assignments) == (0, ())
