@@ -7,7 +7,7 @@ from the planner's ledger, so that what differs is how the parts are put togethe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import stats
 
 from circinus_coordinator.planning.latency import percentile_factor
 from circinus_coordinator.planning.placed import PlacedPlan
+from circinus_coordinator.planning.uses import Resource
 from circinus_coordinator.simulation.service import ServiceTime
 
 from benchmarks._percentile_cases import Loaded  # isort: skip
@@ -24,6 +25,7 @@ __all__ = ["MODELS", "Part", "parts"]
 
 FloatArray = npt.NDArray[np.float64]
 CELLS = 8192
+COUNT = 20_000  # quantiles a service time is taken apart into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +35,26 @@ class Part:
     Attributes:
         service: Its distribution.
         mean, variance: Of the service, as the planner has them for this percentile.
-        waits: Mean and variance of each wait before it.
+        waits: Mean and variance of each wait before it, those for links not among them. With
+            batches `mean` and `variance` hold all of it.
+        whole: Whether they do.
+        links: Mean and variance of the wait for a link, by arrival.
+        exits: On the last step, by exit.
     """
 
     service: ServiceTime
     mean: float
     variance: float
     waits: tuple[tuple[float, float], ...]
+    whole: bool = False
+    links: tuple[tuple[float, float], ...] = ()
+    exits: tuple[tuple[float, float], ...] = ()
 
     @property
     def true_variance(self) -> float:
         """Variance of the service distribution itself, ms²."""
+        if self.whole:
+            return self.variance
         values = self.service.quantile((np.arange(4000) + 0.5) / 4000)
         return float(values.var())
 
@@ -54,6 +65,11 @@ def parts(now: Loaded, k: int) -> list[Part]:
     pipeline = now.scenario.pipelines[placed.query.pipeline]
     rows = {(r.pipeline, r.operator, r.config, r.device_class, r.batch): r
             for r in now.scenario.profiles}  # fmt: skip
+    regular = placed.use.scv == 0
+
+    def sending(all_wires: Sequence[tuple[Resource, ...]]) -> tuple[tuple[float, float], ...]:
+        return tuple(now.ledger.wires.wait(wires, regular=regular) for wires in all_wires)
+
     found = []
     for (name, step), stop, use in zip(
         placed.plan.items(), placed.stops, placed.use.steps, strict=True
@@ -67,36 +83,51 @@ def parts(now: Loaded, k: int) -> list[Part]:
             if seconds > 0
         ]
         worst = max(at_device, default=(0.0, 0.0))
+        mean, variance = stop.mean, stop.variance
+        waits = (now.ledger.instance_wait(use.key), worst)
+        if use.batch > 1:
+            mean, variance = now.ledger.served(use, mean, variance)
+            waits = ()
         found.append(
             Part(
                 service=ServiceTime.of(row.latency_ms),
-                mean=stop.mean,
-                variance=stop.variance,
-                waits=(now.ledger.instance_wait(use.key), worst),
+                mean=mean,
+                variance=variance,
+                waits=waits,
+                whole=use.batch > 1,
+                links=sending(stop.wires),
+                exits=sending(placed.exit_wires),
             )
         )
     return found
 
 
-def _along(placed: PlacedPlan, own: list[FloatArray]) -> FloatArray:
+def _along(
+    placed: PlacedPlan, own: list[Part], vectors: list[FloatArray], sent: Callable[..., FloatArray]
+) -> FloatArray:
     """Adds up vectors along the critical path; at joins each element's largest counts.
 
-    The first element is the one that transfers are added to.
+    The first element is the one that transfers are added to; `sent` makes a vector of the mean and
+    variance of a wait for a link.
     """
     done: list[FloatArray] = []
-    for stop, mine in zip(placed.stops, own, strict=True):
+    for stop, part, mine in zip(placed.stops, own, vectors, strict=True):
         best = np.zeros(len(mine))
-        for producer, transfer in stop.arrivals:
+        for (producer, transfer), wait in zip(stop.arrivals, part.links, strict=True):
             before = done[producer].copy() if producer >= 0 else np.zeros(len(mine))
             before[0] += transfer
-            best = np.maximum(best, before)
+            best = np.maximum(best, before + sent(*wait))
         done.append(best + mine)
     ends = []
-    for last, transfer in placed.exits:
-        end = done[last].copy()
+    for (last, transfer), wait in zip(placed.exits, own[-1].exits, strict=True):
+        end = done[last] + sent(*wait)
         end[0] += transfer
         ends.append(end)
     return np.asarray(np.max(ends, axis=0))
+
+
+def _both(mean: float, variance: float) -> FloatArray:
+    return np.array([mean, variance])
 
 
 def _gamma(mean: float, variance: float, percentile: float) -> float:
@@ -115,7 +146,11 @@ def _lognormal(mean: float, variance: float, percentile: float) -> float:
 
 def _never(own: list[Part]) -> bool:
     """Whether some queue grows for ever."""
-    return any(math.isinf(m) for part in own for m, _ in part.waits)
+    return any(
+        math.isinf(m)
+        for part in own
+        for m, _ in ((part.mean, 0.0), *part.waits, *part.links, *part.exits)
+    )
 
 
 def additive(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
@@ -125,15 +160,17 @@ def additive(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
                          p.variance + sum(v for _, v in p.waits), percentile)])
         for p in own
     ]  # fmt: skip
-    return float(_along(placed, values)[0])
+    return float(_along(placed, own, values, lambda m, v: np.array([_gamma(m, v, percentile)]))[0])
 
 
 def present(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
     """What the planner promises: `planning.latency`."""
     mean, variance = _along(
         placed,
+        own,
         [np.array([p.mean + sum(m for m, _ in p.waits), p.variance + sum(v for _, v in p.waits)])
          for p in own],
+        _both,
     )  # fmt: skip
     return float(mean + percentile_factor(percentile) * math.sqrt(variance))
 
@@ -142,10 +179,12 @@ def _moments(placed: PlacedPlan, own: list[Part]) -> tuple[float, float, float]:
     """Mean and variance of what varies, and what does not (transfers)."""
     whole = _along(
         placed,
+        own,
         [np.array([p.mean + sum(m for m, _ in p.waits),
                    p.true_variance + sum(v for _, v in p.waits)]) for p in own],
+        _both,
     )  # fmt: skip
-    fixed = float(_along(placed, [np.zeros(1) for _ in own])[0])
+    fixed = float(_along(placed, own, [np.zeros(1) for _ in own], lambda *_: np.zeros(1))[0])
     return float(whole[0]) - fixed, float(whole[1]), fixed
 
 
@@ -174,14 +213,20 @@ def convolution(placed: PlacedPlan, own: list[Part], percentile: float) -> float
     done: list[FloatArray] = []
     for stop, mine in zip(placed.stops, own, strict=True):
         inputs = [
-            _later(done[producer] if producer >= 0 else _atom(), transfer / cell)
-            for producer, transfer in stop.arrivals
+            _convolved(
+                _later(done[producer] if producer >= 0 else _atom(), transfer / cell),
+                _wait(*wait, cell),
+            )
+            for (producer, transfer), wait in zip(stop.arrivals, mine.links, strict=True)
         ]
         mass = _latest(inputs)
-        for other in (_histogram(mine.service, cell), *(_wait(m, v, cell) for m, v in mine.waits)):
+        for other in (_service(mine, cell), *(_wait(m, v, cell) for m, v in mine.waits)):
             mass = _convolved(mass, other)
         done.append(mass)
-    ends = [_later(done[last], transfer / cell) for last, transfer in placed.exits]
+    ends = [
+        _convolved(_later(done[last], transfer / cell), _wait(*wait, cell))
+        for (last, transfer), wait in zip(placed.exits, own[-1].exits, strict=True)
+    ]
     whole = np.cumsum(_latest(ends))
     return float(np.interp(percentile / 100, whole, np.arange(CELLS) * cell))
 
@@ -210,9 +255,18 @@ def _latest(inputs: list[FloatArray]) -> FloatArray:
     return np.diff(product, prepend=0.0)
 
 
-def _histogram(service: ServiceTime, cell: float) -> FloatArray:
-    count = 20_000
-    values = service.quantile((np.arange(count) + 0.5) / count) / cell
+def _service(part: Part, cell: float) -> FloatArray:
+    """Of batches the gamma of mean and variance."""
+    p = (np.arange(COUNT) + 0.5) / COUNT
+    if not part.whole or part.variance <= 0:
+        values = part.service.quantile(p) if not part.whole else np.full(COUNT, part.mean)
+        return _histogram(values, cell)
+    shape = part.mean**2 / part.variance
+    return _histogram(stats.gamma.ppf(p, shape, scale=part.mean / shape), cell)
+
+
+def _histogram(values: FloatArray, cell: float) -> FloatArray:
+    count, values = len(values), values / cell
     low = np.minimum(values.astype(np.int64), CELLS - 2)
     part = np.minimum(values - low, 1.0)
     mass = np.bincount(low, weights=(1 - part) / count, minlength=CELLS)

@@ -244,10 +244,12 @@ class Ledger:
         """Mean (ms) and variance (ms²) of waiting and service where batches need not be full.
 
         Args:
-            step: One that is on the ledger.
+            step: Where it is not on the ledger, nothing waits.
             mean, variance: Of a full batch's service.
         """
-        found = self.instances[step.device][step.key]
+        found = self.instances.get(step.device, {}).get(step.key)
+        if found is None:
+            return mean, variance
         delays = [self.device_wait((name, step.device), step.key) for name in found.compute]
         delay = max(delays, default=(0.0, 0.0))
         if math.isinf(delay[0]):
