@@ -9,6 +9,7 @@ not see that queries compete.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ from circinus_coordinator.planning.placed import PlacedPlan, place, plan_of
 from circinus_coordinator.planning.programme import Programme
 from circinus_coordinator.planning.search import limits_of
 
-__all__ = ["Alone", "above", "alone", "upper_bound"]
+__all__ = ["Alone", "above", "alone", "capacity_rps", "upper_bound"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +60,25 @@ def alone(catalogue: Catalogue, query: Query, *, whole: bool) -> Alone:
     found = solve(programme, choices, moving, limits_of(query.slo))
     if found is None:
         return Alone(query=query, best=None, share=0.0)
-    share = min(1.0, _capacity_share(programme, empty))
+    rate = query.rate_rps * query.count
+    most = capacity_rps(programme, _members(programme), empty)
+    share = min(1.0, most / rate * (1 + 1e-9)) if rate > 0 else 1.0
     if whole:
         share = math.floor(share * query.count * (1 + 1e-9)) / query.count
     return Alone(query=query, best=place(catalogue, query, plan_of(programme, found)), share=share)
 
 
-def _capacity_share(programme: Programme, empty: Ledger) -> float:
-    """Share at which the whole fleet is busy with the query's scarcest operator alone."""
-    rate = programme.query.rate_rps * programme.query.count
+def capacity_rps(
+    programme: Programme, members: Mapping[int, tuple[str, ...]], empty: Ledger
+) -> float:
+    """Requests per second at which the whole fleet is busy with the scarcest operator alone.
+
+    Args:
+        programme: The compiled query.
+        members: All machines each slot stands for.
+        empty: Knows the capacities.
+    """
     most = math.inf
-    if rate <= 0:
-        return most
-    members = _members(programme)
     for step in programme.steps:
         for column, resource in enumerate(programme.resources):
             served = 0.0
@@ -84,8 +91,8 @@ def _capacity_share(programme: Programme, empty: Ledger) -> float:
                     math.fsum(empty.capacity((resource, device)) for device in members[int(slot)])
                     / use
                 )
-            most = min(most, served / rate)
-    return most * (1 + 1e-9)
+            most = min(most, served)
+    return most
 
 
 def _members(programme: Programme) -> dict[int, tuple[str, ...]]:

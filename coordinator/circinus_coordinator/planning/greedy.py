@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from circinus.decision import Decision, Plan
 from circinus.query import Query
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.binding import Binder
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.certificate import Alone, alone, upper_bound
+from circinus_coordinator.planning.certificate import Alone, upper_bound
 from circinus_coordinator.planning.decide import Clock, decision_of, standing
 from circinus_coordinator.planning.decomposition.classes import market
 from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.decomposition.worth import resource_prices
 from circinus_coordinator.planning.evaluate import deployment
-from circinus_coordinator.planning.guided import Guide, guided, shaken
+from circinus_coordinator.planning.guide import Guide
+from circinus_coordinator.planning.guided import guided, shaken
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.renting import Renting, rent, with_cost_bound
-from circinus_coordinator.planning.selection import Selection, select, splittable
+from circinus_coordinator.planning.selection import Selection, select
+from circinus_coordinator.planning.solo import all_alone
 from circinus_coordinator.planning.stop import Stop
 from circinus_coordinator.planning.uses import Resource
 
@@ -46,12 +49,13 @@ def greedy(
     """Plan by greedy selection in rounds; see `guided` and `selection`."""
     started = clock()
     catalogue = Catalogue(scenario)
-    solo = {q.id: alone(catalogue, q, whole=not splittable(catalogue, q)) for q in scenario.queries}
     found = market(catalogue)
+    binder = Binder(found)
+    solo = all_alone(found, binder)
     compiled = clock()
     solution = relax(found, clock=clock)
     relaxed = clock()
-    rounds = _Rounds(Guide(found, solution), solo, _plans_of(previous), seed)
+    rounds = _Rounds(Guide(found, solution, binder), solo, _plans_of(previous), seed)
     best = rounds.run(effort, lambda: clock() - started)
     selected = clock()
     seconds = {
@@ -62,7 +66,6 @@ def greedy(
     decision = decision_of(
         catalogue,
         standing(catalogue, best),
-        solo,
         planner=NAME,
         seed=seed,
         bound_rps=min(upper_bound(list(solo.values())), solution.bound_rps),

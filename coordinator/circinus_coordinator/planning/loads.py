@@ -17,12 +17,12 @@ from circinus_coordinator.planning.holding import (
     Holding,
     Instance,
     at_least,
-    occupied,
     tokens,
     units_held,
     units_of,
 )
 from circinus_coordinator.planning.latency import Station, lengthened_one, wait_one
+from circinus_coordinator.planning.tails import chances
 from circinus_coordinator.planning.uses import (
     LINK,
     MEMORY,
@@ -69,6 +69,10 @@ class Known:
     instance: dict[InstanceKey, tuple[float, float]] = field(default_factory=dict)
     device: dict[str, dict[InstanceKey, tuple[float, float]]] = field(default_factory=dict)
     holding: dict[str, Holding] = field(default_factory=dict)
+    chances: dict[str, dict[InstanceKey, float]] = field(default_factory=dict)
+    step: dict[tuple[InstanceKey, tuple[str, ...], float, float], tuple[float, float]] = field(
+        default_factory=dict
+    )
 
 
 class Ledger:
@@ -156,6 +160,10 @@ class Ledger:
                 found.append((replicas * self.scenario.max_utilisation - held) / busy)
         return sorted(found)
 
+    def in_use(self, device: str) -> bool:
+        """True where something is placed on the device."""
+        return bool(self.instances.get(device))
+
     def devices(self) -> list[str]:
         """Devices that carry anything, sorted."""
         return sorted(device for device, found in self.instances.items() if found)
@@ -196,6 +204,79 @@ class Ledger:
                 found.append((resource, load / capacity if capacity > 0 else math.inf))
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
+    def through(self, step: StepUse, mean: float, variance: float) -> tuple[float, float]:
+        """Mean (ms) and variance (ms²) of waiting and service together.
+
+        Args:
+            step: One that is on the ledger.
+            mean, variance: Of its service, or of a full batch's.
+        """
+        names = tuple(step.compute_s)
+        asked = (step.key, names, mean, variance)
+        known = self._known(step.device).step
+        if asked not in known:
+            if step.batch > 1:
+                known[asked] = self.served(step, mean, variance)
+            else:
+                wait = self.instance_wait(step.key)
+                at_device = [
+                    self.device_wait((name, step.device), step.key)
+                    for name in names
+                    if step.compute_s[name] > 0
+                ]
+                known[asked] = (
+                    mean + wait[0] + max((m for m, _ in at_device), default=0.0),
+                    variance + wait[1] + max((v for _, v in at_device), default=0.0),
+                )
+        return known[asked]
+
+    def entering(self, step: StepUse) -> float:
+        """About the least mean wait of a step that comes new: nobody waits less than that.
+
+        What its workers wait for the device where there are some already, or what the first
+        would find held there, its own load left out.
+        """
+        if step.key in self.instances.get(step.device, {}):
+            return max(
+                (
+                    self.device_wait((name, step.device), step.key)[0]
+                    for name, seconds in step.compute_s.items()
+                    if seconds > 0
+                ),
+                default=0.0,
+            )
+        longest = 0.0
+        for name, seconds in step.compute_s.items():
+            holding = self.holding((name, step.device))
+            amount = self.scenario.class_of(step.device).resources.get(name, 0.0)
+            if seconds <= 0 or holding.mean <= 0 or step.erlang_ms <= 0 or amount <= 0:
+                continue
+            units = units_held(name, amount, seconds, step.erlang_ms / 1e3)
+            if holding.most + units <= holding.size:
+                continue
+            if holding.mean >= holding.size:
+                return math.inf
+            station = self.stations[name, step.device]
+            mean, _ = wait_one(
+                station,
+                servers=holding.size * station.busy / holding.mean,
+                utilisation=holding.mean / holding.size,
+                chance=at_least(holding.but(None), holding.size - units + 1),
+            )
+            longest = max(longest, mean)
+        return longest
+
+    def affected(self, device: str, keys: Iterable[InstanceKey]) -> Iterable[InstanceKey]:
+        """Instances of a device whose users may wait longer after a load was added to `keys`.
+
+        All of them, unless all workers of the device can run at once: then only `keys`.
+        """
+        found = self.instances.get(device, {})
+        names = dict.fromkeys(name for instance in found.values() for name in instance.compute)
+        if any((h := self.holding((name, device))).most > h.size for name in names):
+            return found
+        return dict.fromkeys(keys)
+
     def instance_wait(self, key: InstanceKey) -> tuple[float, float]:
         """Mean (ms) and variance (ms²) of waiting for a worker of the instance.
 
@@ -232,12 +313,14 @@ class Ledger:
         if holding.mean >= holding.size:
             return math.inf, 0.0
         units, workers, busy = holding.kinds[key]
-        others = occupied(holding.but(key), units, workers - 1, busy * (workers - 1) / workers)
+        known = self._known(resource[1]).chances
+        if resource[0] not in known:
+            known[resource[0]] = chances(holding)
         return wait_one(
             station,
             servers=holding.size * station.busy / holding.mean,
             utilisation=(holding.mean - units * busy / workers) / holding.size,
-            chance=at_least(others, holding.size - units + 1),
+            chance=known[resource[0]][key],
         )
 
     def served(self, step: StepUse, mean: float, variance: float) -> tuple[float, float]:

@@ -77,7 +77,7 @@ class PlacedPlan:
             mean, variance = self._latest(done, stop.arrivals, stop.wires, waits)
             served = stop.mean, stop.variance
             if waits is not None:
-                served = _served(waits, step, *served)
+                served = waits.through(step, *served)
             done.append((mean + served[0], variance + served[1]))
         mean, variance = self._latest(done, self.exits, self.exit_wires, waits)
         return percentile_ms(mean, variance, self.query.slo.percentile)
@@ -109,28 +109,6 @@ class PlacedPlan:
             accuracy=self.accuracy,
             cost_usd_per_1000=_snap(self.usd * 1000, slo.cost_usd_per_1000),
         )
-
-
-def _served(ledger: Ledger, step: StepUse, mean: float, variance: float) -> tuple[float, float]:
-    """Waiting and service."""
-    if step.batch > 1:
-        return ledger.served(step, mean, variance)
-    wait = _waiting(ledger, step)
-    return mean + wait[0], variance + wait[1]
-
-
-def _waiting(ledger: Ledger, step: StepUse) -> tuple[float, float]:
-    """For a worker of the instance, then for the scarcest of the device's resources."""
-    mean, variance = ledger.instance_wait(step.key)
-    at_device = [
-        ledger.device_wait((name, step.device), step.key)
-        for name, seconds in step.compute_s.items()
-        if seconds > 0
-    ]
-    return (
-        mean + max((m for m, _ in at_device), default=0.0),
-        variance + max((v for _, v in at_device), default=0.0),
-    )
 
 
 def _snap(value: float, limit: float | None) -> float:

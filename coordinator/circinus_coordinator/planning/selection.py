@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from circinus.decision import Plan
 from circinus.errors import NoData
+from circinus.fleet import CORES
 from circinus.query import Query
 from circinus_coordinator.planning.candidates import permitted
 from circinus_coordinator.planning.catalogue import Catalogue
@@ -24,9 +25,11 @@ from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.search import MOST_SOLVES, Verdict, search
-from circinus_coordinator.planning.uses import Resource, planned
+from circinus_coordinator.planning.uses import InstanceKey, Resource, planned
+from circinus_coordinator.planning.watch import Watch
 
 __all__ = [
+    "FINE",
     "LEAST_SHARE",
     "Admitted",
     "Selection",
@@ -47,7 +50,8 @@ LEAST_SHARE = 0.01
 # one is found its share is raised as far as it goes, so what can be split need not try hard.
 _PARTS = ((1.0, 8), (0.3, 3), (LEAST_SHARE, 3))
 _WHOLE = ((1.0, MOST_SOLVES), (0.5, MOST_SOLVES), (0.2, MOST_SOLVES), (LEAST_SHARE, MOST_SOLVES))
-_BISECTIONS = 12
+# How exactly a share is raised, and the halvings this takes.
+FINE, _BISECTIONS = 1e-4, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +62,64 @@ class Admitted:
     share: float
 
 
-@dataclass(slots=True)
 class Selection:
-    """What is admitted, and the loads of all of it."""
+    """What is admitted, and the loads of all of it.
 
-    catalogue: Catalogue
-    ledger: Ledger
-    admitted: list[Admitted] = field(default_factory=list)
-    at: dict[str | Resource, list[PlacedPlan]] = field(default_factory=dict)  # by device and wire
+    Args:
+        catalogue: Compiled queries.
+        ledger: An empty one.
+    """
+
+    def __init__(self, catalogue: Catalogue, ledger: Ledger) -> None:
+        self.catalogue = catalogue
+        self.ledger = ledger
+        self.admitted: list[Admitted] = []
+        self._of: dict[str, list[int]] = {}  # query -> positions in `admitted`
+        self._users: dict[InstanceKey, list[Watch]] = {}
+        self._senders: dict[Resource, list[Watch]] = {}  # by wire
+        self._free: dict[str, float] = {}  # cores, as far as looked at
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, assigned: Iterable[tuple[PlacedPlan, float]]) -> Selection:
+        """What is known to go together, taken in unjudged."""
+        chosen = cls(catalogue, Ledger(catalogue.scenario))
+        for placed, share in assigned:
+            chosen.admit(placed, share)
+        return chosen
 
     def admit(self, placed: PlacedPlan, share: float) -> None:
         """Take the plan in; a plan the query has already gets the share on top."""
         add(self.ledger, placed, share)
-        for k, held in enumerate(self.admitted):
-            if held.placed.query.id == placed.query.id and held.placed.plan == placed.plan:
+        for step in placed.use.steps:
+            self._free.pop(step.device, None)
+        mine = self._of.setdefault(placed.query.id, [])
+        for k in mine:
+            held = self.admitted[k]
+            if held.placed.plan == placed.plan:
                 self.admitted[k] = Admitted(held.placed, held.share + share)
                 return
+        mine.append(len(self.admitted))
         self.admitted.append(Admitted(placed, share))
-        for device in dict.fromkeys(step.device for step in placed.use.steps):
-            self.at.setdefault(device, []).append(placed)
+        watch = Watch(placed)
+        for key in dict.fromkeys(step.key for step in placed.use.steps):
+            self._users.setdefault(key, []).append(watch)
         for wire in placed.use.wires:
-            self.at.setdefault(wire, []).append(placed)
+            self._senders.setdefault(wire, []).append(watch)
 
     def share_of(self, query: str) -> float:
         """Share of the query's traffic that is admitted."""
-        return math.fsum(a.share for a in self.admitted if a.placed.query.id == query)
+        return math.fsum(self.admitted[k].share for k in self._of.get(query, ()))
+
+    def free_cores(self, devices: Sequence[str], but: Collection[str]) -> dict[str, float]:
+        """Cores left on each of `devices`, without those in `but`."""
+        found = {}
+        for device in devices:
+            if device not in but:
+                free = self._free.get(device)
+                if free is None:
+                    free = self._free[device] = self.ledger.free((CORES, device))
+                found[device] = free
+        return found
 
     def judge(self, placed: PlacedPlan, share: float) -> Verdict | None:
         """What would be wrong with this plan on top of what is admitted, None if nothing."""
@@ -102,18 +139,35 @@ class Selection:
         finally:
             undo()
 
+    def hopeless(self, placed: PlacedPlan) -> bool:
+        """True where the plan is too late at the present loads, even without its own."""
+        return self.ledger.scenario.queueing and Watch(placed).late_to_enter(self.ledger)
+
     def _hurt(self, placed: PlacedPlan) -> Verdict | None:
         """A device or link on which somebody admitted would lose an SLO to the newcomer."""
-        if not self.ledger.scenario.queueing:
+        ledger = self.ledger
+        if not ledger.scenario.queueing:
             return None
+        keys: dict[str, list[InstanceKey]] = {}
         for step in placed.use.steps:
-            for other in self.at.get(step.device, ()):
-                if meets(other.query, other.estimate(self.ledger)):
-                    return ("resource", ("cores", step.device), 1.0)
+            keys.setdefault(step.device, []).append(step.key)
+        seen: set[int] = set()
+
+        def hurt(watches: Iterable[Watch]) -> bool:
+            for other in watches:
+                if id(other) not in seen:
+                    seen.add(id(other))
+                    if other.late(ledger):
+                        return True
+            return False
+
+        for device, mine in keys.items():
+            for key in ledger.affected(device, mine):
+                if hurt(self._users.get(key, ())):
+                    return ("resource", ("cores", device), 1.0)
         for wire in placed.use.wires:
-            for other in self.at.get(wire, ()):
-                if meets(other.query, other.estimate(self.ledger)):
-                    return ("resource", planned(wire), 1.0)
+            if hurt(self._senders.get(wire, ())):
+                return ("resource", planned(wire), 1.0)
         return None
 
 
@@ -236,14 +290,31 @@ def linear_limit(chosen: Selection, placed: PlacedPlan) -> float:
     )
 
 
-def largest(chosen: Selection, placed: PlacedPlan, fits: float, rest: float, unit: float) -> float:
-    """The largest share up to `rest` that the plan still takes, given that `fits` does."""
+def largest(
+    chosen: Selection,
+    placed: PlacedPlan,
+    fits: float,
+    rest: float,
+    unit: float,
+    *,
+    precision: float = FINE,
+) -> float:
+    """The largest share up to `rest` that the plan still takes, given that `fits` does.
+
+    Args:
+        chosen: What it has to go with.
+        placed: The plan.
+        fits: A share it takes.
+        rest: Of the traffic.
+        unit: Shares are multiples of this; 0 for any share.
+        precision: What a share may stay below the largest, relative to it.
+    """
     low, high = fits, min(rest, linear_limit(chosen, placed))
     rate = placed.query.rate_rps * placed.query.count
     if unit == 0 and high > low and chosen.judge(placed, high) is None:
         return high
     for _ in range(_BISECTIONS):
-        if high - low <= max(unit * 0.5, 1e-4):
+        if high - low <= max(unit * 0.5, FINE, precision * high):
             break
         middle = rounded((low + high) / 2, unit)
         if middle <= low * (1 + 1e-9):

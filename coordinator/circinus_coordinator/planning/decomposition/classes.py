@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from circinus.query import Query, Slo
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.decomposition.held import HELD, Held
 from circinus_coordinator.planning.decomposition.sites import Layout, Site, Sites
 from circinus_coordinator.planning.decomposition.templates import Templates
 from circinus_coordinator.planning.offers import Choice
@@ -84,7 +85,9 @@ class Market:
 def market(catalogue: Catalogue) -> Market:
     """Sort the scenario's queries into classes and compile each class once."""
     scenario = catalogue.scenario
-    sites = Sites(scenario, catalogue.resources)
+    # Where nothing waits, nothing is held.
+    held = Held(catalogue) if scenario.queueing else None
+    sites = Sites(scenario, (*catalogue.resources, HELD) if held else catalogue.resources)
     sorted_in: dict[tuple[object, ...], tuple[list[int], list[Site]]] = {}
     split: dict[str, bool] = {
         name: not any(spec.stateful for spec in pipeline.operators.values())
@@ -102,7 +105,8 @@ def market(catalogue: Catalogue) -> Market:
         members[0].append(position)
         members[1].append(site)
     classes = [
-        _compile(catalogue, sites, positions, found) for positions, found in sorted_in.values()
+        _compile(catalogue, sites, positions, found, held)
+        for positions, found in sorted_in.values()
     ]
     queries = scenario.queries
     return Market(
@@ -127,7 +131,11 @@ def _way(catalogue: Catalogue, sites: Sites, query: Query) -> tuple[tuple[object
 
 
 def _compile(
-    catalogue: Catalogue, sites: Sites, positions: Sequence[int], found: Sequence[Site]
+    catalogue: Catalogue,
+    sites: Sites,
+    positions: Sequence[int],
+    found: Sequence[Site],
+    held: Held | None,
 ) -> QueryClass | None:
     query, site = catalogue.scenario.queries[positions[0]], found[0]
     starts = set(query.source.values())
@@ -142,6 +150,8 @@ def _compile(
     programme = catalogue.compile(query, bound, [slo.accuracy for slo in asks])
     if programme.automaton.empty or not all(len(step.slot) for step in programme.steps):
         return None
+    if held:
+        programme = held.extended(programme)
     distinct: dict[int, int] = {}
     unique: list[Site] = []
     site_of = np.empty(len(found), dtype=np.int64)

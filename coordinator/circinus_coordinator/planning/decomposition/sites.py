@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circinus.fleet import Link
+from circinus.fleet import CORES, Link
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.decomposition.held import HELD
+from circinus_coordinator.planning.holding import units_of
 from circinus_coordinator.planning.loads import SLACK
 
 __all__ = ["Layout", "Resources", "Site", "Sites"]
@@ -226,6 +228,8 @@ class Sites:
             amounts = scenario.class_of(device.id).resources
             for r, name in enumerate(self.compute):
                 capacity = amounts.get(name, 0.0) * use * size
+                if name == HELD:  # all cores may be held, if no more of them are busy
+                    capacity = units_of(CORES, amounts.get(CORES, 0.0)) * (1 + SLACK) * size
                 rows[layout.compute[i, r]] = self.resources.row((name, a, a), capacity)
             if device.uplink_mbps is not None:
                 capacity = device.uplink_mbps * (1 + SLACK) * size

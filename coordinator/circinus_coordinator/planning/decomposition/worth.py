@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from circinus.decision import ResourcePrice
+from circinus.fleet import CORES
 from circinus_coordinator.planning.decomposition.classes import Market
+from circinus_coordinator.planning.decomposition.held import HELD
 from circinus_coordinator.planning.uses import LINK, UPLINK
 
 __all__ = ["resource_prices", "row_prices"]
@@ -33,9 +35,13 @@ def resource_prices(market: Market, prices: FloatArray) -> tuple[ResourcePrice, 
     members, keys = market.sites.members, market.sites.resources.keys
     worth = [float(p) * _per_unit(market, key[0]) for p, key in zip(prices, keys, strict=True)]
     least = max(worth, default=0.0) * _NOTHING
+    # One more core may be held as well.
+    held = {key[1]: value for value, key in zip(worth, keys, strict=True) if key[0] == HELD}
     found = []
     for value, (name, one, two) in zip(worth, keys, strict=True):
-        if value <= least:
+        if name == CORES:
+            value += held.get(one, 0.0)
+        if value <= least or name == HELD:
             continue
         nodes = (one, two) if name == LINK else (one,)
         found.append(
@@ -60,17 +66,20 @@ def row_prices(market: Market, told: Iterable[ResourcePrice]) -> FloatArray:
         ends = zip(price.devices, (count > 1 for count in price.machines), strict=True)
         known[_key(price.resource, ends)] = price.weighted_rps_per_unit
     found = np.zeros(len(keys))
+    held = any(name == HELD for name, _, _ in keys)
     for row, (name, one, two) in enumerate(keys if known else ()):
         nodes = (one, two) if name == LINK else (one,)
         pooled = (len(members[node]) > 1 for node in nodes)
         ends = zip(_named(members, nodes), pooled, strict=True)
-        value = known.get(_key(name, ends), 0.0)
+        value = known.get(_key(CORES if name == HELD else name, ends), 0.0)
+        if held and name in (HELD, CORES):
+            value /= 2  # the decision tells their sum
         found[row] = value / _per_unit(market, name) if value else 0.0
     return found
 
 
 def _per_unit(market: Market, name: str) -> float:
-    return 1.0 if name == UPLINK else market.sites.scenario.max_utilisation
+    return 1.0 if name in (UPLINK, HELD) else market.sites.scenario.max_utilisation
 
 
 def _named(members: list[tuple[str, ...]], nodes: tuple[int, ...]) -> list[str]:

@@ -14,7 +14,8 @@ from circinus.decision import Decision, Plan
 from circinus.query import Query
 from circinus_coordinator.planning.decide import standing
 from circinus_coordinator.planning.evaluate import deployment
-from circinus_coordinator.planning.guided import Guide, guided
+from circinus_coordinator.planning.guide import Guide
+from circinus_coordinator.planning.guided import guided
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.renting.bill import rented
@@ -22,7 +23,7 @@ from circinus_coordinator.planning.renting.choice import choose
 from circinus_coordinator.planning.renting.complete import Complete, complete
 from circinus_coordinator.planning.renting.settle import open_devices, settle, top_up
 from circinus_coordinator.planning.renting.solve import Rental, solve
-from circinus_coordinator.planning.selection import Admitted, Selection, admit
+from circinus_coordinator.planning.selection import Selection, admit
 
 __all__ = ["Renting", "rent", "with_cost_bound"]
 
@@ -225,13 +226,9 @@ class _Proposing:
     def _standing(self, chosen: Selection, closed: frozenset[str]) -> Selection:
         """What of it keeps its promises, and who is worth nothing on the machines it opens."""
         catalogue = self.guide.market.catalogue
-        assigned, judged = standing(catalogue, chosen)
+        assigned, _ = standing(catalogue, chosen)
         if len(assigned) < len(chosen.admitted):
-            chosen = Selection(catalogue, judged.ledger)
-            chosen.admitted = [Admitted(placed, share) for placed, share in assigned]
-            for placed, _ in assigned:
-                for device in dict.fromkeys(step.device for step in placed.use.steps):
-                    chosen.at.setdefault(device, []).append(placed)
+            chosen = Selection.of(catalogue, assigned)
         self._worthless(chosen, closed)
         return chosen
 
