@@ -211,9 +211,12 @@ def wait(
         spread = (arrival_scv + service_scv) / (1 + service_scv)
         if chance is not None:
             probability, spread = chance, np.ones_like(spread)
-        tau = spread * second / (2 * busy) / (servers * (1 - safe))
+        left, far = second / (2 * busy), third / (3 * busy)
+        if chance is not None:
+            left, far = np.minimum(left, busy / rate), np.minimum(far, 2 * (busy / rate) ** 2)
+        tau = spread * left / (servers * (1 - safe))
         mean = probability * tau
-        rest = spread**2 * third / (3 * busy * (1 - safe) * servers**2)
+        rest = spread**2 * far / ((1 - safe) * servers**2)
         square = probability * (2 * safe * tau**2 + rest)
         idle = (busy <= 0) | (utilisation <= 0)
         full = utilisation >= 1
@@ -237,6 +240,7 @@ def wait_one(
     if utilisation >= 1:
         return math.inf, 0.0
     safe = min(utilisation, 1 - 1e-12)
+    left, far = second / (2 * busy), station.third / (3 * busy)
     if chance is None:
         chance = safe ** (math.sqrt(2 * (servers + 1)) - 1)
         if batch > 1:
@@ -251,10 +255,12 @@ def wait_one(
         chance *= float(np.exp(-2 * (1 - safe) * lacking**2 / (3 * max(safe, 1e-12) * scv)))
         spread = (arrival_scv + service_scv) / (1 + service_scv)
     else:
-        spread = 1.0
-    tau = spread * second / (2 * busy) / (servers * (1 - safe))
+        # The first to end of what is held decides, so short jobs more than the rare long one.
+        spread, typical = 1.0, busy / rate
+        left, far = min(left, typical), min(far, 2 * (typical * typical))
+    tau = spread * left / (servers * (1 - safe))
     mean = chance * tau
-    rest = spread**2 * station.third / (3 * busy * (1 - safe) * (servers * servers))
+    rest = spread**2 * far / ((1 - safe) * (servers * servers))
     return mean, max(chance * (2 * safe * tau**2 + rest) - mean * mean, 0.0)
 
 

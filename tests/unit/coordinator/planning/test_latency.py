@@ -142,6 +142,16 @@ def test_a_full_station_waits_for_ever() -> None:
     assert waiting(1.0, cv2=1)[0] == math.inf
 
 
+def test_a_rare_long_job_does_not_lengthen_the_wait_for_the_first_of_many_to_end() -> None:
+    """99 of 100 jobs that hold the machine take 1 ms, one takes a second."""
+    station = Station()
+    station.add(0.99, 1.0, 1.0, 1.0, 1)
+    station.add(0.01, 1000.0, 1e6, 1.0, 1)
+    mean, _ = wait_one(station, servers=20, utilisation=0.5, chance=0.1)
+    typical = 0.99 * 1 + 0.01 * 1000
+    assert mean == pytest.approx(0.1 * typical / (20 * 0.5))
+
+
 FIELDS = ("rate", "busy", "second", "third", "scv", "squares")
 STREAMS = st.tuples(
     st.floats(1e-6, 10),  # jobs per ms
