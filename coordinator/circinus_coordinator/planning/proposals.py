@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -104,7 +105,11 @@ class _Asked:
             scv=arrival_scv(query),
         )
         found = solve(programme, choices, moving, limits, aim=aim)
-        return None if found is None else place(catalogue, query, plan_of(programme, found))
+        if found is None:
+            return None
+        placed = place(catalogue, query, plan_of(programme, found))
+        # Over a link without bandwidth nothing ever arrives.
+        return placed if math.isfinite(placed.latency_ms()) else None
 
     def most_accurate(self, limits: Limits, pricing: Pricing, loaded: bool) -> PlacedPlan | None:
         """The highest accuracy within the other objectives; feasibility is monotone in it."""

@@ -7,15 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from circinus.decision import Relaxation
 from circinus.query import Query
-from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.evaluate import evaluate
 from circinus_coordinator.planning.lacking import NO_PROFILE, NOT_CONNECTED, lacking
-from circinus_coordinator.planning.placed import PlacedPlan, meets, place
+from circinus_coordinator.planning.placed import PlacedPlan, meets
 from circinus_coordinator.planning.proposals import proposals
 from circinus_coordinator.planning.relaxation import USD, Explanation, worded
 from circinus_coordinator.planning.shortage import Remedy, Scene, remedy
 from circinus_coordinator.planning.uses import MEMORY, WORKER, Resource, describe
-from circinus_coordinator.planning.whatif import applied
 
 __all__ = ["Refusals"]
 
@@ -101,10 +98,7 @@ class Refusals:
         fleet = [c for c in changes if c.what not in (*_OBJECTIVES, *_WORTH)]
         key = (query.pipeline, tuple(fleet))
         if key not in self._scenes:
-            scenario = applied(self._scene.scenario, query.id, fleet)
-            catalogue = Catalogue(scenario)
-            assigned = [(place(catalogue, p.query, p.plan), s) for p, s in self._scene.assigned]
-            self._scenes[key] = Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
+            self._scenes[key] = self._scene.changed(query.id, fleet)
         return self._scenes[key]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from circinus.decision import Relaxation
@@ -12,12 +12,20 @@ from circinus.fleet import CORES
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.evaluate import evaluate
 from circinus_coordinator.planning.labels import TOLERANCE
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.placed import PlacedPlan, meets, streams
+from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.relaxation import round_down, round_up
-from circinus_coordinator.planning.uses import LINK, MEMORY, UPLINK, WORKER, Resource
-from circinus_coordinator.planning.whatif import grown
+from circinus_coordinator.planning.uses import (
+    LINK,
+    MEMORY,
+    UPLINK,
+    WORKER,
+    Resource,
+    planned,
+)
+from circinus_coordinator.planning.whatif import applied, grown
 
 __all__ = ["Remedy", "Scene", "amount_of", "more_of", "remedy"]
 
@@ -25,6 +33,10 @@ __all__ = ["Remedy", "Scene", "amount_of", "more_of", "remedy"]
 # least, so that in the end nobody waits at all.
 _GROWTHS = 14
 _GROWTH = 1.5
+# A worker that is never idle keeps requests waiting for ever, even where it may be.
+_BUSY = 0.8
+# Of the waits on a request's way, those of this part of the longest.
+_MATTERS = 0.1
 _ORDER = ("accuracy", "latency", "cost")
 
 
@@ -35,18 +47,26 @@ class Scene:
     catalogue: Catalogue
     ledger: Ledger
     assigned: Sequence[tuple[PlacedPlan, float]]
-    at: dict[str, list[PlacedPlan]] = field(init=False)
+    at: dict[str | Resource, list[PlacedPlan]] = field(init=False)  # by device and wire
 
     def __post_init__(self) -> None:
         self.at = {}
         for placed, _ in self.assigned:
             for device in dict.fromkeys(step.device for step in placed.use.steps):
                 self.at.setdefault(device, []).append(placed)
+            for wire in placed.use.wires:
+                self.at.setdefault(wire, []).append(placed)
 
     @property
     def scenario(self) -> Scenario:
         """Where it works."""
         return self.catalogue.scenario
+
+    def changed(self, query: str, changes: Iterable[Relaxation]) -> Scene:
+        """All that is served, in the scenario with some changes to its fleet."""
+        catalogue = Catalogue(applied(self.scenario, query, changes))
+        assigned = [(place(catalogue, p.query, p.plan), share) for p, share in self.assigned]
+        return Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +201,13 @@ def _quicker(
 
     Only part of the remedy: what else the plan needs is asked again when they do.
     """
-    found = []
+    found, most = [], scene.scenario.max_utilisation
+    if scene.scenario.queueing:
+        most = min(most, _BUSY)
     for name, step in zip(placed.plan, placed.use.steps, strict=True):
         for resource, load in over:
             if resource == step.worker:
-                factor = round_up(load / scene.scenario.max_utilisation)
+                factor = round_up(load / most)
                 found.append(
                     Relaxation(what="speed", to=factor, devices=(step.device,), operator=name)
                 )
@@ -218,12 +240,12 @@ def _in_time(
     rate, limit = query.rate_rps * query.count * share, query.slo.latency_ms or math.inf
     allowed: _Timed | None = None
     for _ in range(_GROWTHS):
-        ledger = scene.ledger.on(grown(scene.scenario, found.more.values()))
-        undo = ledger.add(placed.use, rate, streams(query, share))
+        there, plan, ledger = _larger(scene, query, placed, found.more)
+        undo = ledger.add(plan.use, rate, streams(query, share))
         try:
-            ms, hurt = placed.latency_ms(ledger), _hurt(scene, placed, ledger)
+            ms, hurt = plan.latency_ms(ledger), _hurt(there, plan, ledger)
             narrow = _narrow(
-                placed, ledger, hurt, everywhere=not ms <= limit * (1 + TOLERANCE) or math.isinf(ms)
+                plan, ledger, hurt, everywhere=not ms <= limit * (1 + TOLERANCE) or math.isinf(ms)
             )
         finally:
             undo()
@@ -241,6 +263,19 @@ def _in_time(
     return allowed
 
 
+def _larger(
+    scene: Scene, query: Query, placed: PlacedPlan, more: Mapping[Resource, Relaxation]
+) -> tuple[Scene, PlacedPlan, Ledger]:
+    """The scene, the plan and the loads with more of some resources.
+
+    Transfers take less time over a wider link, so all who use it are looked up again.
+    """
+    if all(resource[0] not in (LINK, UPLINK) for resource in more):
+        return scene, placed, scene.ledger.on(grown(scene.scenario, more.values()))
+    there = scene.changed(query.id, more.values())
+    return there, place(there.catalogue, query, placed.plan), there.ledger
+
+
 def _smaller(scene: Scene, query: Query, one: _Timed, two: _Timed | None) -> _Timed:
     def size(timed: _Timed) -> float:
         changes = [*timed.more.values(), *_later(query, timed.ms)]
@@ -251,30 +286,37 @@ def _smaller(scene: Scene, query: Query, one: _Timed, two: _Timed | None) -> _Ti
 
 
 def _hurt(scene: Scene, placed: PlacedPlan, ledger: Ledger) -> list[PlacedPlan]:
-    """Who on the plan's machines would lose an objective."""
-    devices = dict.fromkeys(step.device for step in placed.use.steps)
-    others = {id(other): other for device in devices for other in scene.at.get(device, ())}
+    """Who on the plan's machines and links would lose an objective."""
+    places: list[str | Resource] = [step.device for step in placed.use.steps]
+    places += placed.use.wires
+    others = {id(other): other for at in places for other in scene.at.get(at, ())}
     return [o for o in others.values() if meets(o.query, o.estimate(ledger))]
 
 
 def _narrow(
     placed: PlacedPlan, ledger: Ledger, hurt: Iterable[PlacedPlan], *, everywhere: bool
 ) -> list[Resource]:
-    """Resources of the plan's machines that somebody in question waits for."""
-    devices = {step.device for step in placed.use.steps}
-    found: dict[Resource, None] = {}
+    """Resources of the plan that somebody in question waits for most."""
+    devices, wires = {step.device for step in placed.use.steps}, placed.use.wires
+    found: dict[Resource, float] = {}
     for plan in [*hurt, *([placed] if everywhere else [])]:
         for step in plan.use.steps:
             if step.device not in devices:
                 continue
             for name, seconds in step.compute_s.items():
-                if seconds > 0 and ledger.device_wait((name, step.device), step.key)[0] > 0:
-                    found[name, step.device] = None
-    return list(found)
+                wait = ledger.device_wait((name, step.device), step.key)[0] if seconds > 0 else 0.0
+                found[name, step.device] = max(wait, found.get((name, step.device), 0.0))
+        for wire in plan.use.wires.keys() & wires.keys():
+            wait = ledger.wires.wait((wire,), regular=plan.use.scv == 0)[0]
+            found[planned(wire)] = max(wait, found.get(planned(wire), 0.0))
+    most = max(found.values(), default=0.0)
+    return sorted(r for r, wait in found.items() if wait > 0 and wait >= most * _MATTERS)
 
 
 def _enlarged(scenario: Scenario, resource: Resource, before: Relaxation | None) -> Relaxation:
     have = amount_of(scenario, resource)
     now = before.to if before and before.to is not None else have
-    to = max(float(math.floor(now)) + 1, float(math.ceil(now * _GROWTH)))
+    to = round_up(now * _GROWTH)
+    if resource[0] not in (LINK, UPLINK):  # machines have whole cores
+        to = max(float(math.floor(now)) + 1, float(math.ceil(to)))
     return Relaxation(what=resource[0], amount=to - have, to=to, devices=tuple(resource[1:]))
