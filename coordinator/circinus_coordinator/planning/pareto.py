@@ -16,14 +16,17 @@ IntArray = npt.NDArray[np.int64]
 # dimensions a complete comparison costs more than the few rows it still removes are worth.
 _LOOK_BACK = 12
 _ROUNDS = 3
+# Up to so many pairs all of them are compared: that takes less than the rounds above.
+_PAIRS = 40_000
 
 
 def survivors(group: IntArray, dimensions: Sequence[FloatArray]) -> IntArray:
     """Indices of rows worth keeping: smaller is better in every dimension.
 
     No row is dropped unless another one kept of its group is at least as good everywhere. With
-    up to two dimensions exactly the Pareto front of each group remains (one row of equal ones,
-    the first); with more, a few dominated rows may survive, which costs time and nothing else.
+    up to two dimensions, and in small groups, exactly the Pareto front of each group remains (one
+    row of equal ones, the first); otherwise a few dominated rows may survive, which costs time and
+    nothing else.
 
     Args:
         group: `(n,)` group of each row.
@@ -42,7 +45,8 @@ def survivors(group: IntArray, dimensions: Sequence[FloatArray]) -> IntArray:
         return np.asarray(order[_first_of_group(group[order])])
     if len(varying) == 2:
         return _staircase(group, varying[0], varying[1])
-    return _look_back(group, varying)
+    found = _each_with_each(group, varying)
+    return _look_back(group, varying) if found is None else found
 
 
 def _first_of_group(group: IntArray) -> npt.NDArray[np.bool_]:
@@ -64,6 +68,28 @@ def _staircase(group: IntArray, x: FloatArray, y: FloatArray) -> IntArray:
     keep = np.ones(len(order), dtype=np.bool_)
     keep[1:] = shifted[1:] < best[:-1]
     return np.asarray(order[keep])
+
+
+def _each_with_each(group: IntArray, dimensions: Sequence[FloatArray]) -> IntArray | None:
+    """The exact front by comparing all pairs of a group; None where groups are too large."""
+    order = np.argsort(group, kind="stable")
+    first = np.flatnonzero(_first_of_group(group[order]))
+    counts = np.diff(np.append(first, len(order)))
+    most = int(counts.max())
+    if len(first) * most * most > _PAIRS:
+        return None
+    place = np.arange(len(order)) - np.repeat(first, counts)
+    at = np.repeat(np.arange(len(first)), counts) * most + place
+    table = np.full((len(dimensions), len(first) * most), np.inf)
+    for row, column in zip(table, dimensions, strict=True):
+        row[at] = column[order]
+    blocks = table.reshape(len(dimensions), len(first), most)
+    better = blocks[0][:, :, None] <= blocks[0][:, None, :]
+    for row in blocks[1:]:
+        better &= row[:, :, None] <= row[:, None, :]
+    # Of equal rows the first one stays.
+    better &= ~better.transpose(0, 2, 1) | np.triu(np.ones((most, most), dtype=np.bool_), 1)
+    return np.asarray(order[~better.any(axis=1).reshape(-1)[at]])
 
 
 def _look_back(group: IntArray, dimensions: Sequence[FloatArray]) -> IntArray:

@@ -20,12 +20,29 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Transitions:
-    """For each (node, slot): a run of (option, next node) entries."""
+    """For each (node, slot): a run of (option, next node) entries.
+
+    Attributes:
+        start: `(nodes * slots,)` first entry of each run.
+        count: `(nodes * slots,)` its length.
+        option: `(entries,)`.
+        node: `(entries,)` node of the next layer.
+        key: `(entries,)` node * slots + slot before.
+        after: `(entries,)` next node * slots + slot.
+        slot: `(entries,)`.
+        size: `(slots,)` least output of the options on each slot; 0 without any.
+        taken: `(slots,)` whether there are any.
+    """
 
     start: IntArray
     count: IntArray
     option: IntArray
     node: IntArray
+    key: IntArray
+    after: IntArray
+    slot: IntArray
+    size: FloatArray
+    taken: npt.NDArray[np.bool_]
 
     def pairs(self, key: IntArray) -> tuple[IntArray, IntArray]:
         """Every (row of `key`, entry) pair."""
@@ -72,9 +89,19 @@ def transitions(
     order = np.argsort(key, kind="stable")
     size = (int(node.max()) + 1) * slots
     count = np.bincount(key, minlength=size).astype(np.int64)
+    option, after = chosen[order], target[edge][order]
+    slot = step.slot[option]
+    least = np.full(slots, np.inf)
+    np.minimum.at(least, slot, step.size[option])
+    taken = np.isfinite(least)
     return Transitions(
         start=np.cumsum(count) - count,
         count=count,
-        option=chosen[order],
-        node=target[edge][order],
+        option=option,
+        node=after,
+        key=key[order],
+        after=after * slots + slot,
+        slot=slot,
+        size=np.where(taken, least, 0.0),
+        taken=taken,
     )

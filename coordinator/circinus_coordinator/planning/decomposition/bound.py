@@ -28,6 +28,8 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 # Relative error of a least value: it is a sum of some dozens of products.
 _ROUNDING = 1e-12
+# Plans better by less are as good: a bound and a plan's value, summed in another order, are equal.
+_ALIKE = 1e-10
 # Sites priced in one go; more only takes memory.
 _AT_ONCE = 256
 # And no more than fit this many prices of links.
@@ -92,8 +94,8 @@ def price_all(
         np.maximum.at(worth, pair, units.weight[a:b])
         best, known = cheapest_known(kind, prices, usd, sites, asks)
         most = worth if wanted else np.full(len(sites), np.inf)
-        cutoff = np.maximum(np.minimum(known, most) - slack * worth, 0.0)
-        value = np.minimum(known, cutoff) if slack else known.copy()
+        cutoff = np.maximum(np.minimum(known, most) * (1 - _ALIKE) - slack * worth, 0.0)
+        value = np.minimum(known, cutoff)
         at_once = int(np.clip(_CELLS // len(kind.layout.uplink) ** 2, 8, _AT_ONCE))
         for start in range(0, len(sites), at_once):
             part = slice(start, start + at_once)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circinus_coordinator.planning.decomposition.classes import QueryClass
+from circinus_coordinator.planning.decomposition.guesses import tolls
 from circinus_coordinator.planning.labels import Asks, Found, solve_each
 from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.search import limits_of
@@ -78,10 +79,25 @@ def exact(
         latency_ms=np.array([limit.latency_ms for limit in limits])[asks],
         usd=np.array([limit.usd for limit in limits])[asks],
         cutoff=cutoff,
+        tolls=_guessed(kind, prices, usd, sites, asks, cutoff) if extra is None else None,
     )
     return solve_each(
         programme, choices, _moving(kind, of, usd), wanted, tables=tables or kind.tables
     )
+
+
+def _guessed(
+    kind: QueryClass,
+    prices: FloatArray,
+    usd: float,
+    sites: IntArray,
+    asks: IntArray,
+    cutoff: FloatArray,
+) -> tuple[FloatArray, FloatArray] | None:
+    if not len(kind.templates):
+        return None
+    value = prices[kind.rows[sites]] @ kind.templates.use.T + usd * kind.templates.usd
+    return tolls(kind, value, asks, cutoff)
 
 
 def _moving(kind: QueryClass, of: FloatArray, usd: float) -> Moving:

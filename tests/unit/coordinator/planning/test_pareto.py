@@ -34,6 +34,15 @@ def test_the_front_of_each_group_is_kept(dimensions: int, levels: int) -> None:
             assert len(kept) == len(found)
 
 
+def test_of_small_groups_exactly_the_front_is_kept() -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 5, 100)
+    columns = rng.integers(0, 4, (4, 100)).astype(np.float64)
+    kept = survivors(group, list(columns))
+    found = [(int(group[i]), *map(float, columns[:, i])) for i in kept]
+    assert sorted(found) == sorted(front(group, columns))
+
+
 def test_equal_rows_leave_the_first() -> None:
     group = np.array([0, 0, 1, 1])
     assert survivors(group, [np.zeros(4)]).tolist() == [0, 2]
