@@ -276,7 +276,7 @@ def _histogram(values: FloatArray, cell: float) -> FloatArray:
 
 def _wait(mean: float, variance: float, cell: float) -> FloatArray:
     """None at all, or an exponential one: the mixture of this mean and variance."""
-    if mean <= 0:
+    if mean < 1e-9:  # its square would underflow
         return _atom()
     # With chance p an exponential of mean t: p t = mean, 2 p t² - mean² = variance.
     tau = (variance + mean**2) / (2 * mean)
