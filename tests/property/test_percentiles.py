@@ -131,9 +131,12 @@ def test_batches_that_are_rarely_full_are_promised_as_simulated() -> None:
         assert promised == pytest.approx(report.assignments[0].simulated_ms, rel=WITHIN)
 
 
-@pytest.mark.parametrize("regular", [0, 1, 2], ids=["poisson", "one-regular", "regular"])
+@pytest.mark.parametrize("regular", [0, 1], ids=["poisson", "one-regular"])
 def test_what_shares_a_link_is_promised_as_simulated(regular: int) -> None:
-    """Two cameras behind one link: 7 ms and 2 ms a frame, the link two thirds used."""
+    """Two cameras behind one link: 7 ms and 2 ms a frame, the link two thirds used.
+
+    Were both like clockwork, their phases would decide.
+    """
     found = scenario({"a": [], "b": []}, {"a": 1, "b": 1}, {}, 74)
     pipelines = {
         name: dataclasses.replace(
@@ -144,7 +147,6 @@ def test_what_shares_a_link_is_promised_as_simulated(regular: int) -> None:
         )
         for name, ms in (("a", 7), ("b", 2))
     }
-    link = found.network.links[0]
     queries = tuple(
         dataclasses.replace(
             found.queries[0],
@@ -155,7 +157,6 @@ def test_what_shares_a_link_is_promised_as_simulated(regular: int) -> None:
         )
         for k, name in enumerate("ab")
     )
-    assert link.bandwidth_mbps == 1000
     box = dataclasses.replace(found.devices[0], id="box-x", uplink_mbps=1000)
     found = dataclasses.replace(
         found, pipelines=pipelines, queries=queries, devices=(*found.devices, box)
