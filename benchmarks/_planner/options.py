@@ -38,11 +38,11 @@ class Options:
     devices: int | None = None
     seeds: int = 3
     first_seed: int = 0
-    contentions: tuple[float, ...] = (0.35, 0.45, 0.6)
-    sizes: tuple[int, ...] = (15, 30, 120, 240)
+    contentions: tuple[float, ...] = (0.4, 0.55)
+    sizes: tuple[int, ...] = (15, 30, 120)
     planners: tuple[str, ...] = tuple(PLANNERS)
-    time_limit_s: float = 300.0
-    requests: int = 50_000
+    time_limit_s: float = 60.0
+    requests: int = 20_000
     tightness: float = 0.5
     splittable: float = 1.0
     queueing: bool = True
@@ -71,7 +71,7 @@ def parse(arguments: Sequence[str]) -> Options:
     given = {k: v for k, v in vars(parser.parse_args(arguments)).items() if v is not None}
     options = dataclasses.replace(QUICK if given.get("quick") else Options(), **given)
     if "sizes" not in given and not options.quick:
-        sizes = tuple(options.queries * k // 4 for k in (1, 2, 8, 16))
+        sizes = tuple(options.queries * k // 4 for k in (1, 2, 8))
         options = dataclasses.replace(options, sizes=tuple(s for s in sizes if s > 0))
     # Everything is compared with ours.
     others = tuple(name for name in options.planners if name != OURS)
@@ -93,14 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         "--contentions",
         type=_several(_fraction),
         metavar="F,...",
-        help="parts of the demand that fit [0.35,0.45,0.6]",
+        help="parts of the demand that fit [0.4,0.55]",
     )
     add(
         "--sizes",
         type=_several(_at_least(1), empty=True),
         metavar="N,...",
         help="numbers of queries for time against size, one seed each "
-        "[1/4, 1/2, 2 and 4 times --queries]; '' for none",
+        "[1/4, 1/2 and 2 times --queries]; '' for none",
     )
     add(
         "--planners",
@@ -113,9 +113,9 @@ def _parser() -> argparse.ArgumentParser:
         dest="time_limit_s",
         type=_positive,
         metavar="S",
-        help="seconds of CPU for one planner on one scenario; beyond, it is not run again [300]",
+        help="seconds of CPU for one planner on one scenario; beyond, it is not run again [60]",
     )
-    add("--requests", type=_at_least(1), metavar="N", help="to simulate per scenario [50000]")
+    add("--requests", type=_at_least(1), metavar="N", help="to simulate per scenario [20000]")
     add("--tightness", type=_part, metavar="F", help="of SLOs, see docs/generator.md [0.5]")
     add("--splittable", type=_part, metavar="F", help="part of the queries that may be split [1]")
     add(

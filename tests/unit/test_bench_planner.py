@@ -212,8 +212,20 @@ def test_smaller_scenarios_come_first_and_sizes_have_the_middle_contention() -> 
 def test_options_are_taken_from_the_command_line() -> None:
     options = parse(["--seeds", "2", "--queries", "20", "--contentions", "0.4", "--out", "there"])
     assert (options.seeds, options.queries, options.contentions) == (2, 20, (0.4,))
-    assert options.sizes == (5, 10, 40, 80)
+    assert options.sizes == (5, 10, 40)
     assert str(options.out) == "there"
+
+
+def test_the_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    options = parse([])
+    contentions = ",".join(f"{c:g}" for c in options.contentions)
+    for default in (options.queries, options.seeds, contentions, options.requests):
+        assert f"[{default}]" in told
+    assert f"not run again [{options.time_limit_s:g}]" in told
+    assert options.sizes == Options().sizes
 
 
 def test_ours_is_always_among_the_planners_and_first() -> None:

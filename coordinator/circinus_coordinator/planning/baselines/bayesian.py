@@ -137,9 +137,9 @@ def _proposals(space: Space, found: Mapping[int, _Outcome], budget: int) -> Iter
     The first are drawn at random. Then comes the plan of most expected improvement (Jones,
     Schonlau and Welch, "Efficient Global Optimization of Expensive Black-Box Functions", Journal
     of Global Optimization 13, 1998, section 4.1) times the chance that it is in time and fits
-    (Gardner et al., "Bayesian Optimization with Inequality Constraints", ICML 2014, section 3),
+    (Gardner et al., "Bayesian Optimization with Inequality Constraints", ICML 2014),
     among those drawn and the neighbours of the best ones so far (as in SMAC: Hutter, Hoos and
-    Leyton-Brown, LION 5, 2011, section 4.3).
+    Leyton-Brown, LION 5, 2011).
     """
     surrogate = Surrogate(space.features, 3)
     random = max(2, min(_RANDOM, budget // 5))
