@@ -26,13 +26,13 @@ from circinus_coordinator.planning.placed import PlacedPlan, meets, place
 from circinus_coordinator.planning.renting.bill import rented
 from circinus_coordinator.planning.renting.mip import Model
 from circinus_coordinator.planning.selection import splittable
-from circinus_coordinator.planning.uses import InstanceKey, Resource
+from circinus_coordinator.planning.uses import LINK, UPLINK, WORKER, InstanceKey, Resource
 
-__all__ = ["Complete", "complete"]
+__all__ = ["Complete", "complete", "every_plan"]
 
 FloatArray = npt.NDArray[np.float64]
-# Plans of all queries together, and steps looked at on the way, beyond which there are too many.
-_MOST_PLANS, _MOST_STEPS = 4_000, 60_000
+# Plans of all queries together, and steps looked at for each, beyond which there are too many.
+_MOST_PLANS, _STEPS = 4_000, 15
 # What HiGHS takes for satisfied or whole (1e-6 and 1e-7), and a margin, of what counts as 1.
 _TOLERANCE = 3e-6
 _LEAST_SHARE = 1e-7
@@ -61,7 +61,7 @@ def complete(catalogue: Catalogue, goodput_rps: float, scale: float) -> Complete
         goodput_rps: Weighted requests per second that are to be served, above 0.
         scale: US dollars per hour that count as 1.
     """
-    plans = _all(catalogue)
+    plans = every_plan(catalogue)
     if not plans:
         return None
     programme = _Programme(catalogue, plans, goodput_rps, scale)
@@ -81,8 +81,8 @@ def complete(catalogue: Catalogue, goodput_rps: float, scale: float) -> Complete
     )
 
 
-def _all(catalogue: Catalogue) -> list[PlacedPlan] | None:
-    """Every plan worth serving that keeps its SLOs on the idle fleet; None for too many."""
+def every_plan(catalogue: Catalogue, most: int = _MOST_PLANS) -> list[PlacedPlan] | None:
+    """Every plan worth serving that keeps its SLOs on the idle fleet; None for over `most`."""
     found: list[PlacedPlan] = []
     steps = 0
     for query in catalogue.scenario.queries:
@@ -90,7 +90,7 @@ def _all(catalogue: Catalogue) -> list[PlacedPlan] | None:
             continue
         for plan in _plans(catalogue, query):
             steps += len(plan)
-            if len(found) >= _MOST_PLANS or steps >= _MOST_STEPS:
+            if len(found) >= most or steps >= most * _STEPS:
                 return None
             try:
                 placed = place(catalogue, query, plan)
@@ -171,7 +171,8 @@ class _Programme:
         for terms in each.values():
             self.model.row(terms, -np.inf, 1.0)
         for resource, terms in found.items():
-            if len(resource) == 2 and resource[1] in self.machine:
+            # Data leaves a source by its uplink, rented or not.
+            if resource[0] not in (LINK, UPLINK, WORKER) and resource[1] in self.machine:
                 terms = [*terms, (self.machine[resource[1]], -(1.0 + SLACK))]
                 self.model.row(terms, -np.inf, 0.0)
             else:

@@ -17,6 +17,8 @@ IntArray = npt.NDArray[np.int64]
 Terms = Sequence[tuple[int, float]]
 # Effort is counted in nodes and not in seconds, so that the same programme gives the same answer.
 _NODES = 4_000
+# Larger programmes get by with fewer.
+_LARGE, _FEW_NODES = 2_000, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,8 @@ class Model:
             solver.setOptionValue("presolve", "off")
             solver.setOptionValue("mip_rel_gap", gap)
             solver.setOptionValue("mip_abs_gap", 1e-9)
-            solver.setOptionValue("mip_max_nodes", _NODES)
+            nodes = _NODES if len(self.cost) <= _LARGE else _FEW_NODES
+            solver.setOptionValue("mip_max_nodes", nodes)
         solver.passModel(self._lp(whole))
         solver.run()
         status, info = solver.getModelStatus(), solver.getInfo()

@@ -50,6 +50,8 @@ _WAITING = (
 )
 # Relative: the same but for rounding, and nearly all that the relaxation reaches.
 _SAME, _NEARLY = 1e-10, 1e-4
+# Goodputs looked at one after another, and growth that is worth looking at, relative.
+_PASSES, _GREW = 3, 2e-3
 
 
 @dataclass(slots=True)
@@ -114,14 +116,18 @@ def rent(
     enough = _EXACT if len(solution.units) == 1 else _ENOUGH
     reachable = 0.0 if scenario.queueing else solution.goodput_rps * (1 - _NEARLY)
     found = None
-    # Where nothing waits, what the relaxation reaches is worth trying, and what it costs.
-    for wanted in (reachable, 0.0):
+    # Where nothing waits, what the relaxation reaches is worth trying, and what it costs. What
+    # then was served besides is to be had for less as well.
+    for target in (reachable, *[0.0] * _PASSES):
         goodput, cost = _worth(best())
-        if wanted and wanted <= goodput * (1 + _NEARLY):
+        wanted = target or goodput * (1 - _SAME)
+        if target and target <= goodput * (1 + _NEARLY):
             continue
-        rental = solve(guide.market, solution, wanted or goodput * (1 - _SAME), cost, enough=enough)
-        found = Renting(rental)
-        if _Proposing(guide, found, best, consider, order, spent, enough).run():
+        if found is not None and not target and spent():
+            break
+        found = Renting(solve(guide.market, solution, wanted, cost, enough=enough))
+        reached = _Proposing(guide, found, best, consider, order, spent, enough).run()
+        if reached and _worth(best())[0] <= wanted * (1 + _GREW):
             break
     return found
 

@@ -20,7 +20,7 @@ from circinus_coordinator.planning.renting.demand import Demand
 from circinus_coordinator.planning.renting.floor import floor
 from circinus_coordinator.planning.renting.oracle import Cut, ask
 
-__all__ = ["Rental", "solve"]
+__all__ = ["Rental", "machines", "solve"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -32,8 +32,10 @@ _MOST_COLUMNS = 4_000
 _AJAR = 1e-4
 # A share of goodput that may be missing by rounding.
 _MISSING = 1e-7
-# Beyond this many units, prices are asked for fewer sets of machines.
-_MANY, _FEW_SETS = 200, 3
+# Beyond this many units, prices are asked for so many times, and for no set of machines.
+_MANY, _FEW_PRICINGS = 200, 3
+# Groups that are asked to give a machine up.
+_CLOSINGS = 12
 
 
 @dataclass(slots=True)
@@ -61,7 +63,7 @@ class Rental:
     def priced(self, least: FloatArray | None, most: FloatArray | None) -> Chosen | None:
         """The cheapest mixture over all plans with so many machines, to be had in parts."""
         chosen = None
-        for _ in range(_PRICINGS):
+        for _ in range(_PRICINGS if len(self.demand.units) <= _MANY else _FEW_PRICINGS):
             chosen = choose(self.columns, self.goodput_rps, self.scale, least=least, most=most)
             if chosen is None or chosen.prices is None:
                 return chosen
@@ -129,8 +131,8 @@ def solve(
     rental = Rental(demand, Columns(demand, unit, template), goodput_rps, scale)
     rental.priced(None, None)
     seen: set[tuple[int, ...]] = set()
-    for _ in range(_SETS if len(units) <= _MANY else _FEW_SETS):
-        chosen = choose(rental.columns, goodput_rps, scale, whole=True, gap=enough / 4)
+    for _ in range(_SETS if len(units) <= _MANY else 0):
+        chosen = machines(rental, goodput_rps, 1.0, gap=enough / 4)
         tried = _new(seen, None if chosen is None else np.round(chosen.opened))
         if tried is not None:
             rental.try_machines(tried)
@@ -142,6 +144,35 @@ def solve(
         rental.try_machines(tried)
     rental.bound(enough / 4)
     return rental
+
+
+def machines(
+    rental: Rental, goodput_rps: float, fill: float, *, gap: float = 2e-3
+) -> Chosen | None:
+    """Whole machines for a goodput, over known plans: exactly where units are few.
+
+    Where they are many the mixture's machines are rounded up; then groups give one up in turn,
+    those first whose rounding costs most, and get it back where it is missed.
+    """
+    columns, scale = rental.columns, rental.scale
+    if len(rental.demand.units) <= _MANY:
+        return choose(columns, goodput_rps, scale, whole=True, fill=fill, gap=gap)
+    parts = choose(columns, goodput_rps, scale, fill=fill)
+    if parts is None:
+        return None
+    opened = np.ceil(parts.opened - 1e-6)
+    best = choose(columns, goodput_rps, scale, least=opened, most=opened, fill=fill)
+    waste = (opened - parts.opened) * rental.demand.bill.price
+    for group in np.argsort(-waste)[:_CLOSINGS].tolist():
+        if best is None or opened[group] <= 0:
+            continue
+        fewer = opened.copy()
+        fewer[group] -= 1
+        found = choose(columns, goodput_rps, scale, least=fewer, most=fewer, fill=fill)
+        served = found is not None and found.missing <= best.missing + _MISSING
+        if served and found is not None and found.usd_hour < best.usd_hour:
+            best, opened = found, fewer
+    return best
 
 
 def _new(seen: set[tuple[int, ...]], opened: FloatArray | None) -> FloatArray | None:
