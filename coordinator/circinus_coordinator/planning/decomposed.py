@@ -13,8 +13,10 @@ from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decide import Clock
 from circinus_coordinator.planning.decomposition.classes import market
+from circinus_coordinator.planning.decomposition.keeping import keep
 from circinus_coordinator.planning.decomposition.rounding import round_off
 from circinus_coordinator.planning.decomposition.solve import relax
+from circinus_coordinator.planning.decomposition.worth import row_prices
 from circinus_coordinator.planning.decomposition.writing import write
 from circinus_coordinator.planning.greedy import NAME, greedy
 from circinus_coordinator.planning.stop import Stop
@@ -31,17 +33,24 @@ def decomposed(
     """Plan; see the module."""
     if scenario.queueing or len(scenario.queries) <= _FEW:
         return greedy(scenario, effort=effort, seed=seed, previous=previous, clock=clock)
-    return at_large(scenario, seed=seed, clock=clock)
+    return at_large(scenario, seed=seed, clock=clock, previous=previous)
 
 
-def at_large(scenario: Scenario, *, seed: int, clock: Clock) -> Decision:
-    """Plan a scenario in which nothing waits, of any size, by the relaxation alone."""
+def at_large(
+    scenario: Scenario, *, seed: int, clock: Clock, previous: Decision | None = None
+) -> Decision:
+    """Plan a scenario in which nothing waits, of any size, by the relaxation alone.
+
+    From a previous decision come prices and plans to start with, and what stays where it is.
+    """
     started = clock()
     found = market(Catalogue(scenario))
+    kept = keep(found, previous) if previous else []
+    prices = row_prices(found, previous.prices) if previous and previous.prices else None
     compiled = clock()
-    solution = relax(found, clock=clock)
+    solution = relax(found, prices=prices, clock=clock)
     relaxed = clock()
-    placed = round_off(found, solution, seed=seed)
+    placed = round_off(found, solution, seed=seed, kept=kept)
     seconds = {
         "compile": compiled - started,
         **solution.seconds,

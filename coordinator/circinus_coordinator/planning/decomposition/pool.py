@@ -44,6 +44,12 @@ class Units:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def of_query(self, queries: int) -> IntArray:
+        """`(queries,)` the unit of each query of the scenario; -1 where it has none."""
+        found = np.full(queries, -1, dtype=np.int64)
+        found[self.query] = np.repeat(np.arange(len(self)), np.diff(self.start))
+        return found
+
     def take(self, index: IntArray) -> Units:
         """Some of the units, for pricing: their queries are left out."""
         return Units(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +11,13 @@ import numpy.typing as npt
 from circinus_coordinator.planning.decomposition.choices import Choices
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.filling import Filling
+from circinus_coordinator.planning.decomposition.pieces import Placed
 from circinus_coordinator.planning.decomposition.solve import Solution, without
 from circinus_coordinator.planning.decomposition.sources import Sources
+from circinus_coordinator.planning.decomposition.staying import Start, remaining
 from circinus_coordinator.planning.decomposition.streams import Stream, streams
 
-__all__ = ["Placed", "pieces", "round_off"]
+__all__ = ["pieces", "round_off"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -27,27 +28,13 @@ _ATTEMPTS = 3
 _NEARLY = 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A part of a query's traffic and where it goes.
-
-    Attributes:
-        query: Position in the scenario.
-        kind: Number of its class.
-        template: The plan.
-        devices: Device of each position of the class's layout.
-        rate: Requests per second.
-    """
-
-    query: int
-    kind: int
-    template: int
-    devices: tuple[str, ...]
-    rate: float
-
-
 def round_off(
-    market: Market, solution: Solution, *, seed: int, attempts: int = _ATTEMPTS
+    market: Market,
+    solution: Solution,
+    *,
+    seed: int,
+    attempts: int = _ATTEMPTS,
+    kept: Sequence[Placed] = (),
 ) -> list[Placed]:
     """Place the mixture, then whatever else there is room for.
 
@@ -59,6 +46,8 @@ def round_off(
         solution: Of the relaxation; its pool and mixture are replaced where plans are refused.
         seed: Of the order in which equals are placed.
         attempts: Mixtures to make at most.
+        kept: Parts of the decision in force, which stay where they are as long as that costs
+            little (`staying.MIGRATION`).
     """
     for _ in range(attempts):
         sources = Sources(market, solution, Filling(market))
@@ -66,18 +55,20 @@ def round_off(
         if not refused:
             break
         without(market, solution, refused)
-    return _Placing(market, solution, seed).placed
+    start = Start(market)
+    if kept:
+        start.keep(market, solution, kept)
+        market, solution = remaining(market, solution, start)
+    return _Placing(market, solution, seed, start).placed
 
 
 class _Placing:
     """One mixture put on machines."""
 
-    def __init__(self, market: Market, solution: Solution, seed: int) -> None:
+    def __init__(self, market: Market, solution: Solution, seed: int, start: Start) -> None:
         self._market, self._solution = market, solution
-        self._filling = Filling(market)
         self._random = np.random.default_rng(seed)
-        self._left = market.rate.copy()
-        self.placed: list[Placed] = []
+        self._filling, self._left, self.placed = start.filling, start.left, start.placed
         units = solution.units
         whole = np.zeros(len(units), dtype=np.bool_)
         one = ~market.splittable[units.query]
@@ -96,7 +87,8 @@ class _Placing:
         self._random.shuffle(wanted)
         wanted.sort(key=lambda piece: -piece[3])
         for query, unit, template, rate in wanted:
-            self._put(query, unit, template, rate)
+            if self._left[query] >= rate * (1.0 - _LEAST_SHARE):
+                self._put(query, unit, template, rate)
 
     def _put(self, query: int, unit: int, template: int, rate: float) -> None:
         """Place a piece as far as there is room."""

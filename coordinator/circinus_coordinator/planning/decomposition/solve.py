@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from circinus_coordinator.planning.decomposition.dual import ascend, first_price
 from circinus_coordinator.planning.decomposition.master import Mixture, mix
 from circinus_coordinator.planning.decomposition.pool import Pool, Units, everything, make_units
 
-__all__ = ["Solution", "relax", "without"]
+__all__ = ["Solution", "mix_rest", "relax", "without"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -166,6 +167,33 @@ def without(market: Market, solution: Solution, refused: Collection[tuple[int, i
     )
 
 
+def mix_rest(market: Market, solution: Solution, rate: FloatArray) -> Solution:
+    """A mixture for a part of the demand; bound and prices are those of all of it.
+
+    Args:
+        market: With the capacities that are left.
+        solution: For all demand.
+        rate: `(units,)` requests per second that want a plan.
+    """
+    units = dataclasses.replace(solution.units, rate=rate)
+    among = np.flatnonzero(rate > 0).astype(np.int64)
+    wide = Pool.of(market, units, *everything(market, units, among))
+    value: FloatArray = np.asarray(wide.use @ solution.prices + solution.usd * wide.usd)
+    near: IntArray = np.flatnonzero(value < units.weight[wide.unit] * _NEARLY).astype(np.int64)
+    pairs = zip(wide.unit[near].tolist(), wide.template[near].tolist(), strict=True)
+    allowed = [pair not in solution.refused for pair in pairs]
+    pool = wide.take(near[np.array(allowed, dtype=np.bool_)])
+    mixture = mix(
+        units,
+        pool,
+        market.capacity,
+        usd=solution.usd,
+        basis=len(units) < _LARGE,
+        fallback=solution.prices,
+    )
+    return dataclasses.replace(solution, units=units, pool=pool, mixture=mixture)
+
+
 def _priced(market: Market, solution: Solution) -> tuple[float, IntArray, IntArray]:
     """The bound at the solution's prices, exact over all plans, and columns that may help."""
     priced = price_all(market, solution.units, solution.prices, 0.0)
@@ -226,10 +254,20 @@ def _sample(market: Market, units: Units) -> tuple[IntArray, FloatArray]:
 
 def _dollar(market: Market, units: Units) -> float:
     """Value of a US dollar, from the dearest plan that is cheapest for somebody."""
-    if not any(len(c.templates) for c in market.classes):
-        # Nothing has a price yet, so one site stands for all of a class.
-        _, one = np.unique(units.kind * 2**32 + units.ask, return_index=True)
-        price_all(market, units.take(one), np.zeros(len(market.capacity)), 1.0, wanted=False)
+    # Nothing has a price yet, so one site stands for all of a class.
+    _, one = np.unique(units.kind * 2**32 + units.ask, return_index=True)
+    bare = one[_planless(market, units.take(one))]
+    if len(bare):
+        price_all(market, units.take(bare), np.zeros(len(market.capacity)), 1.0, wanted=False)
     dearest = max((float(c.templates.usd.max(initial=0.0)) for c in market.classes), default=0.0)
     weight = float(units.weight.min(initial=np.inf))
     return _DOLLAR * weight / dearest if dearest > 0 and np.isfinite(weight) else 1.0
+
+
+def _planless(market: Market, units: Units) -> npt.NDArray[np.bool_]:
+    """`(units,)`: those that none of the known plans would do for."""
+    found = np.ones(len(units), dtype=np.bool_)
+    for number, kind in market.of_class():
+        mine = units.kind == number
+        found[mine] = ~kind.templates.meeting(kind.asks).any(axis=1)[units.ask[mine]]
+    return found

@@ -68,6 +68,14 @@ class Templates:
         """The position of a known plan."""
         return self._known[plan.options]
 
+    def known(self, options: tuple[int, ...]) -> int | None:
+        """The position of the plan with these options, if it is known."""
+        return self._known.get(options)
+
+    def meets(self, ask: Slo, template: int) -> bool:
+        """Whether a plan meets these SLOs, unloaded."""
+        return bool(self.meeting([ask])[0, template])
+
     def _mean(self, options: tuple[int, ...]) -> float:
         steps = zip(self._programme.steps, options, strict=True)
         mean = self._accuracy.of({step.name: step.rows[o].config for step, o in steps})

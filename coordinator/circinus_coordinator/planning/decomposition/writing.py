@@ -14,7 +14,7 @@ from circinus.fleet import SECONDS_PER_HOUR, Billing
 from circinus.query import Query
 from circinus_coordinator.planning.certificate import above
 from circinus_coordinator.planning.decomposition.classes import Market
-from circinus_coordinator.planning.decomposition.rounding import Placed
+from circinus_coordinator.planning.decomposition.pieces import Placed
 from circinus_coordinator.planning.decomposition.solve import Solution
 from circinus_coordinator.planning.decomposition.worth import resource_prices
 from circinus_coordinator.planning.loads import Ledger

@@ -10,7 +10,8 @@ from circinus.decision import Decision
 from circinus.fleet import DeviceClass
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.master import Mixture
-from circinus_coordinator.planning.decomposition.rounding import Placed, round_off
+from circinus_coordinator.planning.decomposition.pieces import Placed
+from circinus_coordinator.planning.decomposition.rounding import round_off
 from circinus_coordinator.planning.decomposition.solve import Solution
 from circinus_coordinator.planning.renting.bill import rented
 from circinus_coordinator.planning.renting.propose import Renting, with_cost_bound
