@@ -17,6 +17,7 @@ from circinus_coordinator.planning.decomposition.rounding import round_off
 from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.decomposition.writing import write
 from circinus_coordinator.planning.greedy import NAME, greedy
+from circinus_coordinator.planning.renting import rent_at_large, with_cost_bound
 from circinus_coordinator.planning.stop import Stop
 
 __all__ = ["NAME", "at_large", "decomposed"]
@@ -41,10 +42,13 @@ def at_large(scenario: Scenario, *, seed: int, clock: Clock) -> Decision:
     compiled = clock()
     solution = relax(found, clock=clock)
     relaxed = clock()
-    placed = round_off(found, solution, seed=seed)
+    placed, renting = rent_at_large(
+        found, solution, round_off(found, solution, seed=seed), seed=seed
+    )
     seconds = {
         "compile": compiled - started,
         **solution.seconds,
         "round": clock() - relaxed,
     }
-    return write(found, solution, placed, planner=NAME, seed=seed, seconds=seconds)
+    written = write(found, solution, placed, planner=NAME, seed=seed, seconds=seconds)
+    return with_cost_bound(written, renting)
