@@ -7,6 +7,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from circinus.fleet import SECONDS_PER_HOUR, DeviceClass
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.master import Mixture
@@ -22,7 +24,7 @@ __all__ = ["rent_at_large"]
 
 _ENOUGH = 1e-2
 # Parts of machines planned for; what is left makes up for the walls between them.
-_FILLS = (1 - 1e-6, 0.99, 0.96, 0.9)
+_FILLS = (1 - 1e-6, 1 - 1e-6, 0.99, 0.97, 0.95, 0.9)
 _SAME = 1e-9
 
 
@@ -47,8 +49,11 @@ def rent_at_large(
     rental = solve(market, solution, wanted, cost, enough=_ENOUGH)
     columns, units = rental.columns, solution.units
     used = dict.fromkeys((device for p in placed for device in p.devices), 1.0)
+    refused: set[tuple[int, int]] = set()
+    pairs = list(zip(columns.pool.unit.tolist(), columns.pool.template.tolist(), strict=True))
     for fill in _FILLS:
-        chosen = machines(rental, wanted * (1 + 1e-6), fill)
+        allowed = np.array([pair not in refused for pair in pairs], dtype=np.bool_)
+        chosen = machines(rental, wanted * (1 + 1e-6), fill, allowed=allowed)
         if chosen is None or chosen.usd_hour >= cost:
             continue
         closed = set(rented(scenario)) - open_devices(columns, chosen.share, chosen.opened, used)
@@ -56,10 +61,11 @@ def rent_at_large(
         mixed = dataclasses.replace(
             solution, pool=columns.pool, mixture=Mixture(rate, solution.prices, 0.0), refused=set()
         )
-        found = round_off(_without(market, closed), mixed, seed=seed)
+        found = round_off(_without(market, closed), mixed, seed=seed, attempts=2)
         served, usd_hour = _worth(market, found)
         if served >= wanted and usd_hour < cost:
             return found, Renting(rental)
+        refused |= mixed.refused
     return placed, Renting(rental)
 
 
