@@ -19,6 +19,7 @@ from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.decomposition.worth import row_prices
 from circinus_coordinator.planning.decomposition.writing import write
 from circinus_coordinator.planning.greedy import NAME, greedy
+from circinus_coordinator.planning.renting import rent_at_large, with_cost_bound
 from circinus_coordinator.planning.stop import Stop
 
 __all__ = ["NAME", "at_large", "decomposed"]
@@ -50,10 +51,13 @@ def at_large(
     compiled = clock()
     solution = relax(found, prices=prices, clock=clock)
     relaxed = clock()
-    placed = round_off(found, solution, seed=seed, kept=kept)
+    placed, renting = rent_at_large(
+        found, solution, round_off(found, solution, seed=seed, kept=kept), seed=seed
+    )
     seconds = {
         "compile": compiled - started,
         **solution.seconds,
         "round": clock() - relaxed,
     }
-    return write(found, solution, placed, planner=NAME, seed=seed, seconds=seconds)
+    written = write(found, solution, placed, planner=NAME, seed=seed, seconds=seconds)
+    return with_cost_bound(written, renting)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from circinus.decision import Decision, Plan
 from circinus.pipeline import Config
 from circinus_coordinator.planning.decomposition.classes import Market, QueryClass
-from circinus_coordinator.planning.decomposition.pieces import Placed
+from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.labels import Found
 from circinus_coordinator.planning.programme import Programme
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,15 @@ import numpy.typing as npt
 from circinus_coordinator.planning.decomposition.choices import Choices
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.filling import Filling
-from circinus_coordinator.planning.decomposition.pieces import Placed
+from circinus_coordinator.planning.decomposition.neighbourhoods import Neighbourhoods, Way
+from circinus_coordinator.planning.decomposition.pieces import pieces
+from circinus_coordinator.planning.decomposition.placement import Placed
+from circinus_coordinator.planning.decomposition.pool import Units
 from circinus_coordinator.planning.decomposition.solve import Solution, without
 from circinus_coordinator.planning.decomposition.sources import Sources
 from circinus_coordinator.planning.decomposition.staying import Start, remaining
 from circinus_coordinator.planning.decomposition.streams import Stream, streams
+from circinus_coordinator.planning.stop import Stop
 
 __all__ = ["pieces", "round_off"]
 
@@ -23,9 +28,22 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 _LEAST_SHARE = 1e-9
-_ATTEMPTS = 3
-# Plans worse than the best one by this part of a request's worth are second choices.
-_NEARLY = 0.3
+# Mixtures to make at most until memory holds what they ask for.
+_MIXTURES = 3
+# Beyond this many units one has to do: each takes the master programme's time.
+_LARGE = 20_000
+# Orders of whole queries tried: several where they are quick.
+_ATTEMPTS, _QUERIES_TIMES_ATTEMPTS = 4, 4_000
+_STRIDE = 1_000_003
+# Whole queries up to which each source places its own anew at the end.
+_FEW = 20_000
+# Beyond this many whole queries the mixture is rounded instead of asking each source.
+_MANY = 200_000
+# Plans worse than the best one by this part of a request's worth: left out where all is chosen at
+# once, still looked at where memory is short or something is left.
+_NEAR, _THRIFTY, _NEARLY = 0.1, 0.2, 0.3
+# What whole queries leave unused of the machines of a group, about.
+_MARGIN = 0.05
 
 
 def round_off(
@@ -33,7 +51,9 @@ def round_off(
     solution: Solution,
     *,
     seed: int,
-    attempts: int = _ATTEMPTS,
+    attempts: int | None = None,
+    effort: Stop | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
     kept: Sequence[Placed] = (),
 ) -> list[Placed]:
     """Place the mixture, then whatever else there is room for.
@@ -45,21 +65,37 @@ def round_off(
         market: Classes.
         solution: Of the relaxation; its pool and mixture are replaced where plans are refused.
         seed: Of the order in which equals are placed.
-        attempts: Mixtures to make at most.
+        attempts: Orders to try where queries stay whole, the best one counts; None for as many as
+            suit the size.
+        effort: When to try no more of them; at least one is.
+        clock: Seconds, for `effort`.
         kept: Parts of the decision in force, which stay where they are as long as that costs
             little (`staying.MIGRATION`).
     """
-    for _ in range(attempts):
+    began = clock()
+    for _ in range(1 if len(solution.units) > _LARGE else _MIXTURES):
         sources = Sources(market, solution, Filling(market))
-        refused = sources.crowded_out(Choices(market, solution, within=_NEARLY))
+        refused = sources.crowded_out(Choices(market, solution, within=_THRIFTY))
         if not refused:
             break
         without(market, solution, refused)
-    start = Start(market)
-    if kept:
-        start.keep(market, solution, kept)
-        market, solution = remaining(market, solution, start)
-    return _Placing(market, solution, seed, start).placed
+    whole = int((~market.splittable[solution.units.query]).sum())
+    if attempts is None:
+        attempts = max(1, min(_ATTEMPTS, _QUERIES_TIMES_ATTEMPTS // max(1, whole)))
+    best: list[Placed] = []
+    reached = -1.0
+    for attempt in range(attempts if whole else 1):
+        if attempt and effort is not None and effort(attempt, clock() - began):
+            break
+        start, left, rest = Start(market), market, solution
+        if kept:
+            start.keep(market, solution, kept)
+            left, rest = remaining(market, solution, start)
+        placed = _Placing(left, rest, seed + attempt * _STRIDE, start).placed
+        goodput = math.fsum(p.rate * float(market.weight[p.query]) for p in placed)
+        if goodput > reached:
+            best, reached = placed, goodput
+    return best
 
 
 class _Placing:
@@ -69,26 +105,64 @@ class _Placing:
         self._market, self._solution = market, solution
         self._random = np.random.default_rng(seed)
         self._filling, self._left, self.placed = start.filling, start.left, start.placed
+        self._stay = {p.query for p in start.placed}
         units = solution.units
-        whole = np.zeros(len(units), dtype=np.bool_)
         one = ~market.splittable[units.query]
+        whole = np.zeros(len(units), dtype=np.bool_)
         whole[np.repeat(np.arange(len(units)), np.diff(units.start))[one]] = True
         # What may not be split goes first: what is left then suits the others.
-        self._place_whole(whole)
+        if one.any():
+            self._place_whole(whole)
         self._place_streams(~whole)
         self._second_choices()
+        if 0 < one.sum() <= _FEW:
+            self._improve(whole)
 
     def _place_whole(self, units: BoolArray) -> None:
-        if not units.any():
-            return
         market, solution = self._market, self._solution
-        choices = Choices(market, solution, within=0.1, least=-0.05)
-        wanted = Sources(market, solution, self._filling).whole(choices, units)
-        self._random.shuffle(wanted)
+        if np.diff(solution.units.start)[units].sum() > _MANY:
+            wanted = [piece for piece in pieces(market, solution) if units[piece[1]]]
+        else:
+            choices = Choices(market, solution, within=_NEAR, least=-_NEAR / 2)
+            sources = Sources(market, solution, self._filling)
+            order = self._random.permutation(np.array(list(sources.units))).tolist()
+            wanted = sources.whole(choices, units, order, margin=_MARGIN)
         wanted.sort(key=lambda piece: -piece[3])
         for query, unit, template, rate in wanted:
             if self._left[query] >= rate * (1.0 - _LEAST_SHARE):
                 self._put(query, unit, template, rate)
+
+    def _improve(self, units: BoolArray) -> None:
+        """Let each source place its whole queries anew."""
+        market, members = self._market, self._solution.units
+        choices = Choices(market, self._solution, within=_NEAR, least=-_THRIFTY)
+        ways: dict[int, list[Way]] = {}
+        others: list[Placed] = []
+        mine = set(_queries(members, np.flatnonzero(units))) - self._stay
+        for p in self.placed:
+            if p.query in mine:
+                parts = p.rate / float(market.rate[p.query]) * _count(market, p.query)
+                ways.setdefault(p.query, []).append(Way(p.template, p.devices, parts))
+            else:
+                others.append(p)
+        search = Neighbourhoods(market, self._solution, self._filling, choices, ways)
+        sources = Sources(market, self._solution, self._filling)
+        for node in self._random.permutation(np.array(list(sources.units))).tolist():
+            some = sources.units[node]
+            worth = choices.gain[some] > -_THRIFTY * members.weight[some]
+            queries = _queries(members, some[units[some] & worth])
+            search.improve([q for q in queries if q not in self._stay])
+        self.placed = others + [
+            Placed(
+                q,
+                int(members.kind[search.unit(q)]),
+                w.template,
+                w.devices,
+                w.parts * search.part(q),
+            )
+            for q, found in search.ways.items()
+            for w in found
+        ]
 
     def _put(self, query: int, unit: int, template: int, rate: float) -> None:
         """Place a piece as far as there is room."""
@@ -191,6 +265,16 @@ class _Placing:
         yield from templates[room.all(axis=1)].tolist()
 
 
+def _queries(units: Units, index: IntArray) -> list[int]:
+    """Queries of some units."""
+    start = units.start
+    return [q for u in index.tolist() for q in units.query[start[u] : start[u + 1]].tolist()]
+
+
+def _count(market: Market, query: int) -> int:
+    return 1 if market.splittable[query] else market.catalogue.scenario.queries[query].count
+
+
 def _parts(market: Market, query: int, rate: float) -> Iterator[float]:
     """A rate in the parts that have to stay together."""
     if market.splittable[query]:
@@ -200,56 +284,3 @@ def _parts(market: Market, query: int, rate: float) -> Iterator[float]:
     unit = float(market.rate[query]) / count
     for _ in range(round(rate / unit)):
         yield unit
-
-
-def pieces(market: Market, solution: Solution) -> Iterator[tuple[int, int, int, float]]:
-    """(query, unit, template, rate): the mixture shared out among the queries of each unit."""
-    units, pool, rate = solution.units, solution.pool, solution.mixture.rate
-    used = np.flatnonzero(rate > units.rate[pool.unit] * _LEAST_SHARE)
-    edges = np.flatnonzero(np.diff(pool.unit[used], prepend=-1, append=-1))
-    for a, b in itertools.pairwise(edges):
-        columns = used[a:b]
-        unit = int(pool.unit[columns[0]])
-        queries = units.query[units.start[unit] : units.start[unit + 1]]
-        if market.splittable[queries].all():
-            yield from _poured(market, unit, queries, pool.template[columns], rate[columns])
-        else:
-            yield from _counted(market, unit, queries, pool.template[columns], rate[columns])
-
-
-def _poured(
-    market: Market, unit: int, queries: IntArray, templates: IntArray, rates: FloatArray
-) -> Iterator[tuple[int, int, int, float]]:
-    """One plan after another poured into one query after another."""
-    column, rest = 0, float(rates[0])
-    for query in queries:
-        room = float(market.rate[query])
-        while column < len(rates) and room > 0:
-            part = min(room, rest)
-            if part > _LEAST_SHARE * float(market.rate[query]):
-                yield int(query), unit, int(templates[column]), part
-            room -= part
-            rest -= part
-            if rest <= 0:
-                column += 1
-                rest = float(rates[column]) if column < len(rates) else 0.0
-
-
-def _counted(
-    market: Market, unit: int, queries: IntArray, templates: IntArray, rates: FloatArray
-) -> Iterator[tuple[int, int, int, float]]:
-    """Whole queries, each to the plan that lacks most of its rate."""
-    lacking = rates.copy()
-    for query in sorted(queries, key=lambda q: -market.rate[q]):
-        scenario = market.catalogue.scenario
-        count = 1 if market.splittable[query] else scenario.queries[query].count
-        one = float(market.rate[query]) / count
-        shares = np.zeros(len(rates))
-        for _ in range(count):
-            best = int(np.argmax(lacking))
-            if lacking[best] < one * 0.5:
-                break
-            lacking[best] -= one
-            shares[best] += one
-        for k in np.flatnonzero(shares):
-            yield int(query), unit, int(templates[k]), float(shares[k])

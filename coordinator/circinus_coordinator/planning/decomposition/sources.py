@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from circinus_coordinator.planning.decomposition.blocks import Block, Holding, Option, solve
 from circinus_coordinator.planning.decomposition.choices import Choices
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.filling import Filling
+from circinus_coordinator.planning.decomposition.mixed import Mixed
 from circinus_coordinator.planning.decomposition.recipes import Instance
 from circinus_coordinator.planning.decomposition.solve import Solution
 
@@ -27,11 +27,16 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 Piece = tuple[int, int, int, float]
 """(query, unit, template, requests per second)."""
-_NODES = 50
-_GAP = 1e-3
+# Branches of a source's programme, and the gap that will do, where sources are few or many.
+_NODES, _GAP = 50, 1e-3
+_NODES_OF_MANY, _GAP_OF_MANY = 1, 5e-3
+_MANY = 1_000
 _LEAST_SHARE = 1e-9
+# Parts of a unit's rate too small to make room in memory for: interior points are full of them.
+_NOTICED = 1e-6
 # How fast prices follow what sources asked for so far, against what the mixture asks.
-_PACE = 4.0
+_PACE = 2.0
+_AHEAD = 0.25
 
 
 class Sources:
@@ -54,6 +59,10 @@ class Sources:
             if one == two and len(market.sites.members[one]) == 1:
                 self._own[one].append(row)
 
+        self.single = np.zeros(len(market.capacity), dtype=np.bool_)
+        for rows in self._own.values():
+            self.single[rows] = True
+
     def own(self, node: int) -> list[int]:
         """Rows of a node of one machine."""
         return self._own[node]
@@ -74,7 +83,7 @@ class Sources:
         solution = self.solution
         pool, units = solution.pool, solution.units
         total: dict[int, dict[Instance, float]] = defaultdict(dict)
-        for c in np.flatnonzero(solution.mixture.rate > units.rate[pool.unit] * _LEAST_SHARE):
+        for c in np.flatnonzero(solution.mixture.rate > units.rate[pool.unit] * _NOTICED):
             for node, held in self.held(int(pool.unit[c]), int(pool.template[c])).items():
                 for key, mb in held:
                     total[node][key] = max(mb, total[node].get(key, 0.0))
@@ -120,7 +129,14 @@ class Sources:
                         refused.add((unit, template))
         return refused
 
-    def whole(self, choices: Choices, wanted: npt.NDArray[np.bool_]) -> list[Piece]:
+    def whole(
+        self,
+        choices: Choices,
+        wanted: npt.NDArray[np.bool_],
+        order: Sequence[int],
+        *,
+        margin: float,
+    ) -> list[Piece]:
         """Plans for queries that stay whole.
 
         Prices follow what the sources before have asked for: where it is more than the mixture
@@ -129,51 +145,54 @@ class Sources:
         Args:
             choices: Plans.
             wanted: `(units,)` which units are meant.
+            order: All first sources, in the order in which they choose.
+            margin: Prices are raised by this part, as whole queries leave gaps in machines.
         """
-        market, solution = self.market, self.solution
-        units, pool = solution.units, solution.pool
-        load = sparse.csr_matrix(sparse.diags(solution.mixture.rate) @ pool.use)
-        share = np.zeros(len(market.capacity))
-        asked = np.zeros(len(market.capacity))
-        start = np.searchsorted(pool.unit, np.arange(len(units) + 1))
+        market, prices = self.market, self.solution.prices
         capacity = np.maximum(market.capacity, 1e-12)
+        mixed = Mixed(self.solution, self.units, self.starts, self._own, self.single)
+        asked = np.zeros(len(capacity))
+        share = np.zeros(len(capacity))
+        # What the mixture lets queries of several sources use at any but their first.
+        kept = sum((mixed.elsewhere(node) for node in order), np.zeros(len(capacity)))
         pieces: list[Piece] = []
         decided: set[int] = set()
-        for node, mine in self.units.items():
+        for node in order:
+            kept -= mixed.elsewhere(node)
+            mine = self.units[node]
             mine = mine[wanted[mine]]
-            factor = np.exp(_PACE * np.clip((asked - share) / capacity, -0.25, 0.25))
-            programme = _Programme(
-                self, node, solution.prices * factor, room=market.capacity - asked
-            )
+            ahead = np.clip((asked - share) / capacity, -_AHEAD, _AHEAD)
+            factor = (1 + margin) * np.exp(_PACE * ahead)
+            room = market.capacity - asked
+            programme = _Programme(self, node, prices * factor, room=room - kept)
             decided.add(node)
-            for other in {n for unit in mine for n in self.starts(int(unit))} & decided:
-                programme.limit(self.own(other), market.capacity - asked)
-            members: list[tuple[int, int]] = []
-            for unit in mine:
-                for query in units.query[units.start[unit] : units.start[unit + 1]]:
-                    count = self._count(int(query))
-                    rate = float(market.rate[query])
-                    programme.add(int(unit), choices.of(int(unit)), rate, count, whole=True)
-                    members.append((int(query), int(unit)))
-            parts = programme.solved()
-            for chooser, template, share_ in programme.taken(parts):
-                query, unit = members[chooser]
-                kind = market.classes[int(units.kind[unit])]
-                rate = float(market.rate[query]) * share_
+            for other in sorted({n for unit in mine for n in self.starts(int(unit))} & decided):
+                programme.limit(self.own(other), room)
+            for query, unit, template, rate in self._decided(programme, mine, choices):
+                kind = market.classes[int(self.solution.units.kind[unit])]
+                rows = kind.rows[self.solution.units.site[unit]]
                 pieces.append((query, unit, template, rate))
-                asked[kind.rows[units.site[unit]]] += rate * kind.templates.use[template]
-            for unit in mine:
-                for c in range(start[unit], start[unit + 1]):
-                    low, high = load.indptr[c], load.indptr[c + 1]
-                    share[load.indices[low:high]] += load.data[low:high]
+                asked[rows] += rate * kind.templates.use[template]
+            share += mixed.load(node)
         return pieces
 
+    def _decided(self, programme: _Programme, mine: IntArray, choices: Choices) -> list[Piece]:
+        units, rates = self.solution.units, self.market.rate
+        members: list[tuple[int, int]] = []
+        for unit in mine.tolist():
+            for query in units.query[units.start[unit] : units.start[unit + 1]].tolist():
+                programme.add(
+                    unit, choices.of(unit), float(rates[query]), self._count(query), whole=True
+                )
+                members.append((query, unit))
+        return [
+            (*members[chooser], template, float(rates[members[chooser][0]]) * share)
+            for chooser, template, share in programme.taken(programme.solved())
+        ]
+
     def _count(self, query: int) -> int:
-        return (
-            1
-            if self.market.splittable[query]
-            else self.market.catalogue.scenario.queries[query].count
-        )
+        queries = self.market.catalogue.scenario.queries
+        return 1 if self.market.splittable[query] else queries[query].count
 
 
 class _Programme:
@@ -239,6 +258,8 @@ class _Programme:
             room=self._room,
             holdings=[Holding(memory_mb, held)] if short else [],
         )
+        if len(self._sources.units) > _MANY:
+            return solve(block, nodes=_NODES_OF_MANY, gap=_GAP_OF_MANY)
         return solve(block, nodes=_NODES, gap=_GAP)
 
     def used(self, parts: Sequence[float]) -> set[Instance]:

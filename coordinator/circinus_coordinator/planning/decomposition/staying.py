@@ -11,7 +11,7 @@ import numpy.typing as npt
 from circinus_coordinator.planning.decomposition.choices import Choices
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.filling import Filling
-from circinus_coordinator.planning.decomposition.pieces import Placed
+from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.solve import Solution, mix_rest
 
 __all__ = ["MIGRATION", "Start", "remaining"]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 
-from circinus.decision import Decision
-from circinus.fleet import DeviceClass
+import numpy as np
+
+from circinus.fleet import SECONDS_PER_HOUR, DeviceClass
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.master import Mixture
-from circinus_coordinator.planning.decomposition.pieces import Placed
+from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.rounding import round_off
 from circinus_coordinator.planning.decomposition.solve import Solution
 from circinus_coordinator.planning.renting.bill import rented
-from circinus_coordinator.planning.renting.propose import Renting, with_cost_bound
+from circinus_coordinator.planning.renting.demand import Ways
+from circinus_coordinator.planning.renting.propose import Renting
 from circinus_coordinator.planning.renting.settle import open_devices
 from circinus_coordinator.planning.renting.solve import machines, solve
 
@@ -22,49 +25,63 @@ __all__ = ["rent_at_large"]
 
 _ENOUGH = 1e-2
 # Parts of machines planned for; what is left makes up for the walls between them.
-_FILLS = (1 - 1e-6, 0.99, 0.96, 0.9)
+_FILLS = (1 - 1e-6, 1 - 1e-6, 0.99, 0.97, 0.95, 0.9)
 _SAME = 1e-9
 
 
 def rent_at_large(
-    market: Market,
-    solution: Solution,
-    decision: Decision,
-    write: Callable[[Sequence[Placed]], Decision],
-    *,
-    seed: int,
-) -> Decision:
-    """The decision, or a cheaper one of its goodput on fewer machines; with a bound on cost.
+    market: Market, solution: Solution, placed: Sequence[Placed], *, seed: int
+) -> tuple[Sequence[Placed], Renting | None]:
+    """What was placed, or as much goodput for less on fewer machines; and what bounds the cost.
 
     Args:
         market: Classes.
         solution: Of the relaxation.
-        decision: What was decided on all machines.
-        write: Makes a decision of what was placed.
+        placed: On all machines.
         seed: Of the order in which equals are placed.
     """
     scenario = market.catalogue.scenario
-    if not rented(scenario) or decision.goodput_rps <= 0:
-        return decision
-    wanted = decision.goodput_rps * (1 - _SAME)
-    rental = solve(market, solution, wanted, decision.deployment.total, enough=_ENOUGH)
-    columns, units, best = rental.columns, solution.units, decision
+    if not rented(scenario) or not placed or not len(solution.units):
+        return placed, None
+    goodput, cost = _worth(market, placed)
+    wanted = goodput * (1 - _SAME)
+    if wanted <= 0:
+        return placed, None
+    rental = solve(market, solution, wanted, cost, enough=_ENOUGH)
+    columns, units = rental.columns, solution.units
+    used = dict.fromkeys((device for p in placed for device in p.devices), 1.0)
+    refused: set[tuple[int, int]] = set()
+    pairs = list(zip(columns.pool.unit.tolist(), columns.pool.template.tolist(), strict=True))
     for fill in _FILLS:
-        chosen = machines(rental, wanted * (1 + 1e-6), fill)
-        if chosen is None or chosen.usd_hour >= best.deployment.total:
+        allowed = np.array([pair not in refused for pair in pairs], dtype=np.bool_)
+        chosen = machines(rental, wanted * (1 + 1e-6), fill, allowed=allowed)
+        if chosen is None or chosen.usd_hour >= cost:
             continue
-        used = dict.fromkeys(best.open_devices, 1.0)
         closed = set(rented(scenario)) - open_devices(columns, chosen.share, chosen.opened, used)
         rate = chosen.share * units.rate[columns.pool.unit]
         mixed = dataclasses.replace(
             solution, pool=columns.pool, mixture=Mixture(rate, solution.prices, 0.0), refused=set()
         )
-        found = write(round_off(_without(market, closed), mixed, seed=seed))
-        least = best.goodput_rps * (1 - _SAME)
-        if found.goodput_rps >= least and found.deployment.total < best.deployment.total:
-            best = found
-            break
-    return with_cost_bound(best, Renting(rental))
+        found = round_off(_without(market, closed), mixed, seed=seed, attempts=2)
+        served, usd_hour = _worth(market, found)
+        if served >= wanted and usd_hour < cost:
+            return found, Renting(rental)
+        refused |= mixed.refused
+    return placed, Renting(rental)
+
+
+def _worth(market: Market, placed: Sequence[Placed]) -> tuple[float, float]:
+    """Weighted goodput, and US dollars per hour."""
+    scenario, ways = market.catalogue.scenario, [Ways(market, kind) for kind in market.classes]
+    opened: set[str] = set()
+    usd, goodput = [], []
+    for p in placed:
+        way = ways[p.kind]
+        goodput.append(float(market.weight[p.query]) * p.rate)
+        usd.append(float(way.usd[p.template]) * p.rate * SECONDS_PER_HOUR)
+        opened.update(p.devices[slot] for slot in set(way.slots[p.template].tolist()))
+    rent = [scenario.class_of(d).price_usd_hour for d in opened & set(rented(scenario))]
+    return math.fsum(goodput), math.fsum(usd) + math.fsum(rent)
 
 
 def _without(market: Market, closed: set[str]) -> Market:

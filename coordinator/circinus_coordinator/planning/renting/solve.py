@@ -147,7 +147,12 @@ def solve(
 
 
 def machines(
-    rental: Rental, goodput_rps: float, fill: float, *, gap: float = 2e-3
+    rental: Rental,
+    goodput_rps: float,
+    fill: float,
+    *,
+    gap: float = 2e-3,
+    allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Chosen | None:
     """Whole machines for a goodput, over known plans: exactly where units are few.
 
@@ -156,19 +161,23 @@ def machines(
     """
     columns, scale = rental.columns, rental.scale
     if len(rental.demand.units) <= _MANY:
-        return choose(columns, goodput_rps, scale, whole=True, fill=fill, gap=gap)
-    parts = choose(columns, goodput_rps, scale, fill=fill)
+        return choose(columns, goodput_rps, scale, whole=True, fill=fill, gap=gap, allowed=allowed)
+    parts = choose(columns, goodput_rps, scale, fill=fill, allowed=allowed)
     if parts is None:
         return None
     opened = np.ceil(parts.opened - 1e-6)
-    best = choose(columns, goodput_rps, scale, least=opened, most=opened, fill=fill)
+    best = choose(
+        columns, goodput_rps, scale, least=opened, most=opened, fill=fill, allowed=allowed
+    )
     waste = (opened - parts.opened) * rental.demand.bill.price
     for group in np.argsort(-waste)[:_CLOSINGS].tolist():
         if best is None or opened[group] <= 0:
             continue
         fewer = opened.copy()
         fewer[group] -= 1
-        found = choose(columns, goodput_rps, scale, least=fewer, most=fewer, fill=fill)
+        found = choose(
+            columns, goodput_rps, scale, least=fewer, most=fewer, fill=fill, allowed=allowed
+        )
         served = found is not None and found.missing <= best.missing + _MISSING
         if served and found is not None and found.usd_hour < best.usd_hour:
             best, opened = found, fewer

@@ -1,0 +1,291 @@
+"""Who is turned away where nothing waits, and what each of them lacks on real machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from circinus.decision import Rejection, Relaxation
+from circinus.query import Query
+from circinus_coordinator.planning.decomposition.classes import Market, QueryClass
+from circinus_coordinator.planning.decomposition.placement import Placed
+from circinus_coordinator.planning.decomposition.recipes import Recipe
+from circinus_coordinator.planning.decomposition.room import Check, Room, recipe_of
+from circinus_coordinator.planning.decomposition.solve import Solution
+from circinus_coordinator.planning.loads import SLACK, Ledger
+from circinus_coordinator.planning.relaxation import Explanation, worded
+from circinus_coordinator.planning.remedies import Refusals
+from circinus_coordinator.planning.shortage import Scene, more_of
+from circinus_coordinator.planning.uses import describe, link
+
+__all__ = ["Refusing"]
+
+IntArray = npt.NDArray[np.int64]
+_OBJECTIVES = ("accuracy", "latency", "cost")
+_SOME_RPS = 0.01
+# Sites whose plans' values are looked at in one go.
+_CHUNK = 4096
+
+
+@dataclass(slots=True)
+class _Group:
+    """Refused queries that start alike and want the same.
+
+    Attributes:
+        queries: Positions in the scenario.
+        kind: Number of their class.
+        template: The plan they would have; -1 where it is none of the known ones.
+        recipe: What it takes.
+        devices: Where it would run: for each position of the layout.
+        changes: To their objectives.
+        binding: What is in the way, where it is not the first thing that is short.
+        reason: In words.
+    """
+
+    queries: list[int]
+    kind: int
+    template: int
+    recipe: Recipe
+    nodes: tuple[int, ...]
+    devices: tuple[str, ...]
+    changes: tuple[Relaxation, ...]
+    binding: str
+    reason: str
+
+
+class Refusing:
+    """Explains who is turned away, many at a time."""
+
+    def __init__(self, market: Market, solution: Solution, placed: Sequence[Placed]) -> None:
+        self._market, self._solution = market, solution
+        self._scenario = market.catalogue.scenario
+        self._room = Room(market)
+        self._alone = Refusals(Scene(market.catalogue, Ledger(self._scenario), []))
+        self._impossible: dict[tuple[int, int], tuple[Explanation, Recipe] | None] = {}
+        self._singles: dict[object, Explanation] = {}
+        for p in placed:
+            self._room.put(self._recipe(p.kind, p.template), p.devices, p.rate)
+
+    def spare(self, left: npt.NDArray[np.float64]) -> list[Placed]:
+        """Plans for queries that fit as they are, after all.
+
+        Args:
+            left: `(queries,)` requests per second that are not served; taken from.
+        """
+        found: list[Placed] = []
+        for group in self._groups(left):
+            if group.changes:
+                continue
+            room = self._room.filling.limit(group.recipe, group.devices)
+            for query in sorted(group.queries, key=lambda q: left[q]):
+                rate = float(left[query])
+                if not 0 < rate <= room or self._market.weight[query] <= 0:
+                    continue
+                devices = group.devices
+                self._room.put(group.recipe, devices, rate)
+                found.append(Placed(query, group.kind, group.template, devices, rate))
+                left[query] = 0.0
+                group.devices = self._room.bound(group.nodes, group.recipe)
+                room = self._room.filling.limit(group.recipe, group.devices)
+        return found
+
+    def rejections(
+        self, left: npt.NDArray[np.float64], refused: npt.NDArray[np.bool_]
+    ) -> list[Rejection]:
+        """In the order of the scenario's queries.
+
+        Args:
+            left: `(queries,)` requests per second that are not served.
+            refused: `(queries,)`: those not served in full.
+        """
+        found: dict[int, Rejection] = {}
+        for group in self._groups(left, refused):
+            checks = self._room.checks(group.recipe, group.devices)
+            told: dict[tuple[float, float, float], Rejection] = {}
+            for query in group.queries:
+                rate, weight = float(self._market.rate[query]), float(self._market.weight[query])
+                key = (float(left[query]), rate, weight)
+                if key not in told:
+                    told[key] = self._crowded(group, checks, query, float(left[query]))
+                found[query] = dataclasses.replace(
+                    told[key], query=self._scenario.queries[query].id
+                )
+        for query in np.flatnonzero(refused):
+            if int(query) not in found:
+                found[int(query)] = self._single(self._scenario.queries[int(query)])
+        return [found[query] for query in sorted(found)]
+
+    def _recipe(self, kind: int, template: int) -> Recipe:
+        options = self._market.classes[kind].templates.found[template].options
+        return self._room.filling.recipe(kind, options)
+
+    def _groups(
+        self, left: npt.NDArray[np.float64], refused: npt.NDArray[np.bool_] | None = None
+    ) -> Iterator[_Group]:
+        wanted = left > 0 if refused is None else refused
+        for number, kind in self._market.of_class():
+            mine = np.flatnonzero(wanted[kind.query])
+            if not len(mine):
+                continue
+            order = mine[np.lexsort((kind.query[mine], kind.ask[mine], kind.site[mine]))]
+            site, ask = kind.site[order], kind.ask[order]
+            edges = np.flatnonzero((np.diff(site) != 0) | (np.diff(ask) != 0)) + 1
+            starts = np.concatenate([[0], edges, [len(order)]]).astype(np.int64)
+            best = self._best(kind, site[starts[:-1]], ask[starts[:-1]])
+            for k, (a, b) in enumerate(itertools.pairwise(starts)):
+                queries = [int(q) for q in kind.query[order[a:b]]]
+                at = (number, int(site[a]), int(ask[a]))
+                found = self._group(queries, at, int(best[k]))
+                if found is not None:
+                    yield found
+
+    def _best(self, kind: QueryClass, site: IntArray, ask: IntArray) -> IntArray:
+        """`(groups,)` the cheapest plan at the prices, -1 where none meets the ask."""
+        found = np.full(len(site), -1, dtype=np.int64)
+        if not len(kind.templates):
+            return found
+        meeting = kind.templates.meeting(kind.asks)
+        usd = self._solution.usd * kind.templates.usd
+        for start in range(0, len(site), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            value = self._solution.prices[kind.rows[site[part]]] @ kind.templates.use.T + usd
+            value[~meeting[ask[part]]] = np.inf
+            best = np.argmin(value, axis=1)
+            finite = np.isfinite(value[np.arange(len(best)), best])
+            found[part] = np.where(finite, best, -1)
+        return found
+
+    def _group(self, queries: list[int], at: tuple[int, int, int], template: int) -> _Group | None:
+        number, site, ask = at
+        kind = self._market.classes[number]
+        nodes = kind.sites[site].nodes
+        if template >= 0:
+            steps = self._recipe(number, template)
+            changes: tuple[Relaxation, ...] = ()
+            binding, reason = self._dearest(kind, site, template)
+        else:
+            key = (number, ask)
+            if key not in self._impossible:
+                self._impossible[key] = self._objectives(queries[0], nodes)
+            impossible = self._impossible[key]
+            if impossible is None:
+                return None
+            found, steps = impossible
+            changes, binding, reason = found.relaxations, found.binding or "", found.reason
+        devices = self._room.bound(nodes, steps)
+        return _Group(queries, number, template, steps, nodes, devices, changes, binding, reason)
+
+    def _objectives(
+        self, position: int, nodes: tuple[int, ...]
+    ) -> tuple[Explanation, Recipe] | None:
+        """What the objectives of queries like this one lack on the empty fleet."""
+        query = self._scenario.queries[position]
+        # A rate that anything has room for: only objectives matter here.
+        asked = dataclasses.replace(query, rate_rps=1e-9, count=1, weight=query.weight or 1.0)
+        found, placed = self._alone.explain(asked, 0.0, thorough=True)
+        if placed is None or any(c.what not in _OBJECTIVES for c in found.relaxations):
+            return None
+        members = self._market.sites.members
+        position_of: dict[str, int] = {}
+        for k, node in reversed(list(enumerate(nodes))):
+            position_of.update(dict.fromkeys(members[node], k))
+        steps = recipe_of(self._market.catalogue.resources, placed, position_of)
+        return found, steps
+
+    def _dearest(self, kind: QueryClass, site: int, template: int) -> tuple[str, str]:
+        """The resource that a plan pays most for, and the sentence about it."""
+        rows = kind.rows[site]
+        paid = kind.templates.use[template] * self._solution.prices[rows]
+        feature = int(np.argmax(paid))
+        if paid[feature] <= 0:
+            return "", ""
+        name, one, two = self._market.sites.resources.key(int(rows[feature]))
+        members = self._market.sites.members
+        if name == "link":
+            second = next(m for m in members[two] if m != members[one][0])
+            what = describe(link(members[one][0], second))
+        elif len(members[one]) > 1:
+            what = f"{name} of the {len(members[one])} machines like {members[one][0]}"
+        else:
+            what = describe((name, members[one][0]))
+        price = float(paid.sum())
+        return what, (
+            f"{what} serve more valuable requests: what a request of it takes is worth "
+            f"{price:.3g}, and it is worth "
+        )
+
+    def _crowded(
+        self, group: _Group, checks: Sequence[Check], position: int, left: float
+    ) -> Rejection:
+        query = self._scenario.queries[position]
+        changes, worthless = list(group.changes), ""
+        if query.demand_rps == 0:
+            extra = _worthless(query)
+            changes = [*extra, *changes]
+            worthless = f"its {extra[0].what} is 0: serving it is worth nothing"
+            left = left or _SOME_RPS * query.count
+        pipeline = self._scenario.pipelines[query.pipeline]
+        changes += self._room.speed(pipeline, group.recipe, group.devices, left)
+        short = []
+        for check in checks:
+            lack = check.use * left - check.free
+            if lack > check.most * SLACK:
+                short.append(check.resource)
+                planned = check.most + lack
+                changes.append(more_of(self._scenario, check.resource, planned))
+        share = 1 - left / float(self._market.rate[position]) if not worthless else 0.0
+        names = ", ".join(describe(resource) for resource in short)
+        lacking = f"there is too little left: {names}" if short else ""
+        reason = worthless or group.reason
+        if group.reason and not group.changes and not worthless:
+            reason = f"{group.reason}{query.weight:g}"
+        reason = reason or lacking or "the search has missed its room: plan again"
+        if group.changes and lacking:
+            reason = f"{reason}; {lacking}"
+        if share > 1e-9:
+            reason = f"{1 - share:.0%} of its traffic is not served: {reason}"
+        binding = changes[0].what if worthless else group.binding
+        return Rejection(
+            query=query.id,
+            reason=reason,
+            binding=binding or (describe(short[0]) if short else "search"),
+            relaxation=worded(changes),
+            relaxations=tuple(changes),
+        )
+
+    def _single(self, query: Query) -> Rejection:
+        """A query that lacks more than objectives and amounts: asked on the empty fleet.
+
+        What its plan takes of machines that others use is added.
+        """
+        starts = tuple(query.source[s] for s in self._scenario.pipelines[query.pipeline].sources)
+        key = (query.pipeline, query.slo, starts, query.rate_rps, query.count, query.weight)
+        if key not in self._singles:
+            told, placed = self._alone.explain(query, 0.0, thorough=True)
+            if placed is not None:
+                rate = (query.rate_rps or _SOME_RPS) * query.count
+                changes = self._room.beside(told.relaxations, placed, rate)
+                told = dataclasses.replace(told, relaxations=changes, relaxation=worded(changes))
+            self._singles[key] = told
+        told = self._singles[key]
+        return Rejection(
+            query=query.id,
+            reason=told.reason,
+            binding=told.binding or "",
+            relaxation=told.relaxation,
+            relaxations=told.relaxations,
+        )
+
+
+def _worthless(query: Query) -> list[Relaxation]:
+    found = []
+    if query.weight == 0:
+        found.append(Relaxation(what="weight", amount=1.0, to=1.0))
+    if query.rate_rps == 0:
+        found.append(Relaxation(what="rate", amount=_SOME_RPS, to=_SOME_RPS))
+    return found
