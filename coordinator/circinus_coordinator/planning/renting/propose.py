@@ -80,7 +80,7 @@ class Renting:
             found = max(found, self.complete.bound_usd_hour)
         if abs(goodput_rps - rental.goodput_rps) > 1e-6 * rental.goodput_rps:
             if goodput_rps not in self.at:
-                self.at[goodput_rps] = rental.bound_at(goodput_rps * (1 - _SAME), _ENOUGH)
+                self.at[goodput_rps] = rental.bound_at(goodput_rps * (1 - _SAME), _EXACT)
             found = max(found, self.at[goodput_rps])
         if found > usd_hour * (1 + 1e-6) + 1e-9:
             raise AssertionError(
