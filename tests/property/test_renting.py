@@ -29,8 +29,8 @@ from planner_scenarios import random_scenario
 
 seeds = st.integers(0, 2**32)
 _some = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-# Of the cost: what HiGHS takes for whole or satisfied, and the gap that is left alone; where not all
-# traffic can be served, also what the last of it costs.
+# Of the cost: what HiGHS takes for whole or satisfied, and the gap that is left alone; where not
+# all traffic can be served, also what the last of it costs.
 EPS = 1e-4
 
 
