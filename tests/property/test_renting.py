@@ -29,8 +29,9 @@ from planner_scenarios import random_scenario
 
 seeds = st.integers(0, 2**32)
 _some = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-# What HiGHS takes for whole or satisfied, as a part of the cost.
-EPS = 2e-5
+# Of the cost: what HiGHS takes for whole or satisfied, and the gap that is left alone; where not
+# all traffic can be served, also what the last of it costs.
+EPS = 1e-4
 
 
 def billed(seed: int, *, queries: int | None = None, queueing: bool = False) -> Scenario:
@@ -88,10 +89,15 @@ def least_cost(scenario: Scenario, decision: Decision) -> float | None:
                 scenario, devices=devices, device_classes={**free, "shut": shut}
             )
             found = plan(some, planner="exact")
-            if found.goodput_rps >= decision.goodput_rps * (1 - 1e-6):
+            if found.goodput_rps >= decision.goodput_rps - _missing(scenario):
                 cost = rent + found.deployment.usage + found.deployment.network
                 best = cost if best is None else min(best, cost)
     return best
+
+
+def _missing(scenario: Scenario) -> float:
+    """What the exact baseline may miss: its solver's tolerance is a part of the whole demand."""
+    return 5e-6 * sum(q.demand_rps for q in scenario.queries)
 
 
 @pytest.mark.timeout(900)
@@ -136,7 +142,7 @@ def test_no_set_of_open_machines_is_cheaper(seed: int) -> None:
     decision = plan(scenario, effort=MaxIterations(2))
     bound = decision.deployment_bound_usd_hour
     reached = plan(scenario, planner="exact")
-    if bound is None or decision.goodput_rps < reached.goodput_rps * (1 - 1e-6):
+    if bound is None or decision.goodput_rps < reached.goodput_rps - _missing(scenario):
         return
     best = least_cost(scenario, decision)
     assert best is not None

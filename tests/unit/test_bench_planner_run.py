@@ -168,7 +168,8 @@ def test_only_ours_is_planned_again_with_the_decision_known(
 def test_the_quick_run_tells_of_every_planner_and_can_be_repeated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benchmark.main(["--quick", "--time-limit", "1", "--out", str(tmp_path)])
+    small = ["--queries", "2", "--sizes", "1", "--requests", "500"]
+    benchmark.main(["--quick", "--time-limit", "1", *small, "--out", str(tmp_path)])
     told = capsys.readouterr().out
     document = json.loads((tmp_path / "manifest.json").read_text())
     written = {path.name for path in tmp_path.iterdir()} - {"manifest.json"}
@@ -196,7 +197,9 @@ def _figures(folder: Path) -> list[dict[str, str]]:
 def test_the_same_options_give_the_same_figures_but_for_time(tmp_path: Path) -> None:
     for name in ("one", "two"):
         options = ["--quick", "--sizes", "", "--planners", "cheapest-first", "--time-limit", "600"]
-        benchmark.main([*options, "--queries", "3", "--out", str(tmp_path / name)])
+        benchmark.main(
+            [*options, "--queries", "2", "--requests", "500", "--out", str(tmp_path / name)]
+        )
     assert _figures(tmp_path / "one") == _figures(tmp_path / "two")
 
 

@@ -14,7 +14,7 @@ from circinus_coordinator.planning.relaxation import USD, Explanation, worded
 from circinus_coordinator.planning.shortage import Remedy, Scene, remedy
 from circinus_coordinator.planning.uses import MEMORY, WORKER, Resource, describe
 
-__all__ = ["Refusals"]
+__all__ = ["Refusals", "unmet"]
 
 _OBJECTIVES = ("latency", "accuracy", "cost")
 # Of a plan whose steps cannot be made to keep out of others' way by larger machines.
@@ -168,7 +168,7 @@ def _reason(
     objectives = [c for c in changes if c.what in _OBJECTIVES]
     waits = best is not None and best.late == "own"
     if objectives and not (waits and [c.what for c in objectives] == ["latency"]):
-        parts.append(_objectives(query, objectives, alone))
+        parts.append(unmet(query, objectives, alone=alone))
     parts += [
         f"all requests meet at {describe(resource)}, and it is too slow"
         for resource in (best.short if best is not None else ())
@@ -201,7 +201,14 @@ def _missing(scene: Scene, changes: Sequence[Relaxation]) -> list[str]:
     return found
 
 
-def _objectives(query: Query, changes: Sequence[Relaxation], alone: bool) -> str:
+def unmet(query: Query, changes: Sequence[Relaxation], *, alone: bool) -> str:
+    """In words, which objectives are in the way.
+
+    Args:
+        query: Whose.
+        changes: To its objectives.
+        alone: By itself it has a plan; what is missing is one with room.
+    """
     slo = query.slo
     if len(changes) > 1 and not alone:
         return "its objectives cannot be met together, whichever one gives way"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,20 +14,20 @@ import numpy.typing as npt
 from circinus.decision import Rejection, Relaxation
 from circinus.query import Query
 from circinus_coordinator.planning.decomposition.classes import Market, QueryClass
+from circinus_coordinator.planning.decomposition.nearest import Nearest
 from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.recipes import Recipe
-from circinus_coordinator.planning.decomposition.room import Check, Room, recipe_of
+from circinus_coordinator.planning.decomposition.room import Check, Room
 from circinus_coordinator.planning.decomposition.solve import Solution
 from circinus_coordinator.planning.loads import SLACK, Ledger
 from circinus_coordinator.planning.relaxation import Explanation, worded
-from circinus_coordinator.planning.remedies import Refusals
+from circinus_coordinator.planning.remedies import Refusals, unmet
 from circinus_coordinator.planning.shortage import Scene, more_of
 from circinus_coordinator.planning.uses import describe, link
 
 __all__ = ["Refusing"]
 
 IntArray = npt.NDArray[np.int64]
-_OBJECTIVES = ("accuracy", "latency", "cost")
 _SOME_RPS = 0.01
 # Sites whose plans' values are looked at in one go.
 _CHUNK = 4096
@@ -66,7 +67,8 @@ class Refusing:
         self._scenario = market.catalogue.scenario
         self._room = Room(market)
         self._alone = Refusals(Scene(market.catalogue, Ledger(self._scenario), []))
-        self._impossible: dict[tuple[int, int], tuple[Explanation, Recipe] | None] = {}
+        self._nearest: dict[int, Nearest] = {}
+        self._looked: dict[int, set[int]] = defaultdict(set)
         self._singles: dict[object, Explanation] = {}
         for p in placed:
             self._room.put(self._recipe(p.kind, p.template), p.devices, p.rate)
@@ -136,7 +138,16 @@ class Refusing:
             site, ask = kind.site[order], kind.ask[order]
             edges = np.flatnonzero((np.diff(site) != 0) | (np.diff(ask) != 0)) + 1
             starts = np.concatenate([[0], edges, [len(order)]]).astype(np.int64)
-            best = self._best(kind, site[starts[:-1]], ask[starts[:-1]])
+            first = site[starts[:-1]], ask[starts[:-1]]
+            best = self._best(kind, *first)
+            if number not in self._nearest:
+                self._nearest[number] = Nearest(kind)
+            lost = {int(k) for k in first[1][best < 0]} - self._looked[number]
+            if lost:
+                for one in sorted(lost):
+                    self._nearest[number].look(one)
+                self._looked[number] |= lost
+                best = self._best(kind, *first)
             for k, (a, b) in enumerate(itertools.pairwise(starts)):
                 queries = [int(q) for q in kind.query[order[a:b]]]
                 at = (number, int(site[a]), int(ask[a]))
@@ -169,33 +180,15 @@ class Refusing:
             changes: tuple[Relaxation, ...] = ()
             binding, reason = self._dearest(kind, site, template)
         else:
-            key = (number, ask)
-            if key not in self._impossible:
-                self._impossible[key] = self._objectives(queries[0], nodes)
-            impossible = self._impossible[key]
-            if impossible is None:
+            nearest = self._nearest[number].choose(ask)
+            if nearest is None:
                 return None
-            found, steps = impossible
-            changes, binding, reason = found.relaxations, found.binding or "", found.reason
+            template, changes = nearest
+            steps = self._recipe(number, template)
+            first = self._scenario.queries[queries[0]]
+            binding, reason = changes[0].what, unmet(first, changes, alone=False)
         devices = self._room.bound(nodes, steps)
         return _Group(queries, number, template, steps, nodes, devices, changes, binding, reason)
-
-    def _objectives(
-        self, position: int, nodes: tuple[int, ...]
-    ) -> tuple[Explanation, Recipe] | None:
-        """What the objectives of queries like this one lack on the empty fleet."""
-        query = self._scenario.queries[position]
-        # A rate that anything has room for: only objectives matter here.
-        asked = dataclasses.replace(query, rate_rps=1e-9, count=1, weight=query.weight or 1.0)
-        found, placed = self._alone.explain(asked, 0.0, thorough=True)
-        if placed is None or any(c.what not in _OBJECTIVES for c in found.relaxations):
-            return None
-        members = self._market.sites.members
-        position_of: dict[str, int] = {}
-        for k, node in reversed(list(enumerate(nodes))):
-            position_of.update(dict.fromkeys(members[node], k))
-        steps = recipe_of(self._market.catalogue.resources, placed, position_of)
-        return found, steps
 
     def _dearest(self, kind: QueryClass, site: int, template: int) -> tuple[str, str]:
         """The resource that a plan pays most for, and the sentence about it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circinus.decision import Relaxation
@@ -17,7 +17,7 @@ from circinus_coordinator.planning.relaxation import round_up
 from circinus_coordinator.planning.shortage import amount_of, more_of
 from circinus_coordinator.planning.uses import LINK, MEMORY, UPLINK, WORKER, Resource, link
 
-__all__ = ["Check", "Room", "recipe_of"]
+__all__ = ["Check", "Room"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,33 +183,3 @@ class Room:
                 what="speed", to=factor, devices=(step.device,), operator=name
             )
         return (*faster.values(), *kept.values())
-
-
-def recipe_of(resources: Sequence[str], placed: PlacedPlan, position: Mapping[str, int]) -> Recipe:
-    """A plan on certain machines taken apart; positions stand for what else they may be.
-
-    Args:
-        resources: Names in the order of their columns.
-        placed: The plan.
-        position: Of each machine.
-    """
-    compute: dict[int, dict[int, float]] = {}
-    instances: dict[int, dict[Instance, float]] = {}
-    workers: list[tuple[int, Instance, float, bool]] = []
-    for step in placed.use.steps:
-        at, key = position[step.device], step.key[1:]
-        use = compute.setdefault(at, {})
-        for name, seconds in step.compute_s.items():
-            if seconds > 0:
-                column = resources.index(name)
-                use[column] = use.get(column, 0.0) + seconds
-        held = instances.setdefault(at, {})
-        held[key] = max(held.get(key, 0.0), step.memory_mb)
-        workers.append((at, key, step.erlang_ms / 1e3, step.stateful))
-    moves = [(position[a], position[b], size * 8e-6) for a, b, size in placed.use.bytes_between]
-    return Recipe(
-        compute={at: list(use.items()) for at, use in compute.items()},
-        instances={at: list(held.items()) for at, held in instances.items()},
-        workers=workers,
-        moves=[(a, b, megabits) for a, b, megabits in moves if a != b and megabits > 0],
-    )

@@ -269,5 +269,5 @@ def _planless(market: Market, units: Units) -> npt.NDArray[np.bool_]:
     found = np.ones(len(units), dtype=np.bool_)
     for number, kind in market.of_class():
         mine = units.kind == number
-        found[mine] = ~kind.templates.meeting(kind.asks).any(axis=1)[units.ask[mine]]
+        found[mine] = ~np.asarray(kind.templates.meeting(kind.asks).any(axis=1))[units.ask[mine]]
     return found

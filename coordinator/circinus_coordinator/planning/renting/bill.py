@@ -11,7 +11,6 @@ import numpy.typing as npt
 from circinus.fleet import Billing
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.decomposition.classes import Market
-from circinus_coordinator.planning.loads import SLACK
 
 __all__ = ["Bill", "bill", "rented"]
 
@@ -81,21 +80,21 @@ def bill(market: Market) -> Bill:
     fixed = market.capacity.copy()
     row_of = np.full(len(fixed), -1, dtype=np.int64)
     rows: dict[tuple[int, str], int] = {}
+    offered: dict[tuple[int, str], float] = {}
     for number, (name, one, two) in enumerate(market.sites.resources.keys):
         if one == two and name != "uplink" and of_node[one] >= 0:
-            row_of[number] = rows.setdefault((int(of_node[one]), name), len(rows))
+            key = (int(of_node[one]), name)
+            row_of[number] = rows.setdefault(key, len(rows))
+            offered[key] = float(market.capacity[number]) / len(members[one])
             if members[one] == groups[of_node[one]]:
                 fixed[number] = np.inf
     kinds = [scenario.class_of(some[0]) for some in groups]
-    use = scenario.max_utilisation * (1 + SLACK)
     return Bill(
         members=tuple(groups),
         price=np.array([kind.price_usd_hour for kind in kinds], dtype=np.float64),
         of_node=of_node,
         row_of=row_of,
         group=np.array([g for g, _ in rows], dtype=np.int64),
-        offered=np.array(
-            [kinds[g].resources.get(name, 0.0) * use for g, name in rows], dtype=np.float64
-        ),
+        offered=np.array([offered[key] for key in rows], dtype=np.float64),
         fixed=fixed,
     )

@@ -78,9 +78,10 @@ class Renting:
         found = rental.bound_usd_hour if goodput_rps >= rental.goodput_rps else 0.0
         if self.complete is not None and goodput_rps >= rental.goodput_rps:
             found = max(found, self.complete.bound_usd_hour)
-        if abs(goodput_rps - rental.goodput_rps) > 1e-6 * rental.goodput_rps:
+        less = goodput_rps < rental.goodput_rps
+        if less or goodput_rps > rental.goodput_rps * (1 + 1e-6):
             if goodput_rps not in self.at:
-                self.at[goodput_rps] = rental.bound_at(goodput_rps * (1 - _SAME), _ENOUGH)
+                self.at[goodput_rps] = rental.bound_at(goodput_rps * (1 - _SAME), _EXACT)
             found = max(found, self.at[goodput_rps])
         if found > usd_hour * (1 + 1e-6) + 1e-9:
             raise AssertionError(

@@ -225,7 +225,8 @@ class _Settling:
         for step, option in zip(kind.programme.steps, options, strict=True):
             at = found.setdefault(int(step.slot[option]), {})
             for r, name in enumerate(kind.programme.resources):
-                if step.compute[option, r] > 0:
+                # What the relaxation counts besides is judged with the whole selection.
+                if name in self.market.catalogue.resources and step.compute[option, r] > 0:
                     at[name] = at.get(name, 0.0) + float(step.compute[option, r])
         return found
 

@@ -142,6 +142,8 @@ def solve(
         if tried is None:
             break
         rental.try_machines(tried)
+    if rental.best is not None:  # so that the solver's tolerances are parts of the least cost
+        rental.scale = max(rental.best.usd_hour, scale * 1e-6)
     rental.bound(enough / 4)
     return rental
 
