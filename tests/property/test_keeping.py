@@ -28,7 +28,7 @@ _some = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=60, **_some)
+@settings(max_examples=25, **_some)
 @given(seeds)
 def test_a_plan_adds_up_to_what_the_programme_told_of_it(seed: int) -> None:
     rng = random.Random(seed)
@@ -45,7 +45,7 @@ def test_a_plan_adds_up_to_what_the_programme_told_of_it(seed: int) -> None:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=60, **_some)
+@settings(max_examples=25, **_some)
 @given(seeds)
 def test_all_of_a_decision_is_kept_where_nothing_changed(seed: int) -> None:
     rng = random.Random(seed)
@@ -65,7 +65,7 @@ def test_all_of_a_decision_is_kept_where_nothing_changed(seed: int) -> None:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=60, **_some)
+@settings(max_examples=25, **_some)
 @given(seeds)
 def test_plans_that_are_too_slow_by_now_are_not_kept(seed: int) -> None:
     rng = random.Random(seed)
@@ -90,7 +90,7 @@ def test_plans_that_are_too_slow_by_now_are_not_kept(seed: int) -> None:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=60, **_some)
+@settings(max_examples=25, **_some)
 @given(seeds)
 def test_what_follows_a_previous_decision_is_sound(seed: int) -> None:
     rng = random.Random(seed)

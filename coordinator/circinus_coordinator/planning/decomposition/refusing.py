@@ -19,6 +19,7 @@ from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.recipes import Recipe
 from circinus_coordinator.planning.decomposition.room import Check, Room
 from circinus_coordinator.planning.decomposition.solve import Solution
+from circinus_coordinator.planning.decomposition.worth import named
 from circinus_coordinator.planning.loads import SLACK, Ledger
 from circinus_coordinator.planning.relaxation import Explanation, worded
 from circinus_coordinator.planning.remedies import Refusals, unmet
@@ -200,8 +201,7 @@ class Refusing:
         name, one, two = self._market.sites.resources.key(int(rows[feature]))
         members = self._market.sites.members
         if name == "link":
-            second = next(m for m in members[two] if m != members[one][0])
-            what = describe(link(members[one][0], second))
+            what = describe(link(*named(members, (one, two))))
         elif len(members[one]) > 1:
             what = f"{name} of the {len(members[one])} machines like {members[one][0]}"
         else:

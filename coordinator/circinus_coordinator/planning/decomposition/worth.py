@@ -13,7 +13,7 @@ from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.held import HELD
 from circinus_coordinator.planning.uses import LINK, UPLINK
 
-__all__ = ["resource_prices", "row_prices"]
+__all__ = ["named", "resource_prices", "row_prices"]
 
 FloatArray = npt.NDArray[np.float64]
 Key = tuple[str, tuple[str, ...], tuple[bool, ...]]
@@ -47,7 +47,7 @@ def resource_prices(market: Market, prices: FloatArray) -> tuple[ResourcePrice, 
         found.append(
             ResourcePrice(
                 resource=name,
-                devices=tuple(_named(members, nodes)),
+                devices=tuple(named(members, nodes)),
                 machines=tuple(len(members[node]) for node in nodes),
                 weighted_rps_per_unit=value,
             )
@@ -70,7 +70,7 @@ def row_prices(market: Market, told: Iterable[ResourcePrice]) -> FloatArray:
     for row, (name, one, two) in enumerate(keys if known else ()):
         nodes = (one, two) if name == LINK else (one,)
         pooled = (len(members[node]) > 1 for node in nodes)
-        ends = zip(_named(members, nodes), pooled, strict=True)
+        ends = zip(named(members, nodes), pooled, strict=True)
         value = known.get(_key(CORES if name == HELD else name, ends), 0.0)
         if held and name in (HELD, CORES):
             value /= 2  # the decision tells their sum
@@ -82,7 +82,7 @@ def _per_unit(market: Market, name: str) -> float:
     return 1.0 if name in (UPLINK, HELD) else market.sites.scenario.max_utilisation
 
 
-def _named(members: list[tuple[str, ...]], nodes: tuple[int, ...]) -> list[str]:
+def named(members: list[tuple[str, ...]], nodes: tuple[int, ...]) -> list[str]:
     """A machine for each node; where a source is linked with its like, two different ones."""
     if len(nodes) == 1:
         return [members[nodes[0]][0]]
