@@ -97,6 +97,29 @@ def test_a_cutoff_ends_all_that_is_dearer_and_nothing_else(seed: int, guessed: b
 
 
 @pytest.mark.timeout(300)
+@settings(max_examples=60, **_some)
+@given(st.integers(0, 2**32))
+def test_machines_waited_for_without_end_are_left_out_of_bounds(seed: int) -> None:
+    programme, rng = _programme(seed), np.random.default_rng(seed)
+    choices, moving = _asked(programme, rng)
+    full = rng.random(len(programme.devices)) < 0.3
+    waiting = [
+        dataclasses.replace(
+            c,
+            allowed=~full[step.slot],
+            mean=np.where(full[step.slot], np.inf, c.mean),
+            variance=np.where(full[step.slot], np.inf, c.variance),
+        )
+        for c, step in zip(choices, programme.steps, strict=True)
+    ]
+    asks = _asks(programme, rng)
+    least = np.array(_values(solve_each(programme, waiting, moving, asks)))
+    above = dataclasses.replace(asks, cutoff=least * (1 + 1e-6) + 1e-9)
+    found = _values(solve_each(programme, waiting, moving, above))
+    assert found == pytest.approx(least.tolist())
+
+
+@pytest.mark.timeout(300)
 @settings(max_examples=200, **_some)
 @given(st.integers(0, 2**32))
 def test_guessing_first_finds_what_a_plain_search_finds(seed: int) -> None:

@@ -203,8 +203,9 @@ class _Backwards:
         if self.dear:
             value = value + choice.usd[:, None] * tolls.per_usd
         if self.late:
-            spread = choice.mean[:, None] + choice.variance[:, None] * tolls.curve
-            value = value + tolls.per_ms * spread
+            # Where a wait has no end nobody may go: no entry names such an option.
+            mean, variance = np.where(choice.allowed, (choice.mean, choice.variance), 0.0)
+            value = value + tolls.per_ms * (mean[:, None] + variance[:, None] * tolls.curve)
         if self.programme.exits is not None and self.programme.last_use[k] == k:
             value = value + self._delivered(k, self.programme.exits, tolls, who)
         askers = into.shape[-1]
