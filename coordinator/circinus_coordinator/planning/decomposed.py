@@ -8,21 +8,25 @@ admitted one by one on the ledger (`greedy`), in rounds, the first of them at th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from circinus.decision import Decision
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decide import Clock
-from circinus_coordinator.planning.decomposition.classes import market
+from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.keeping import keep
+from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.rounding import round_off
-from circinus_coordinator.planning.decomposition.solve import relax
+from circinus_coordinator.planning.decomposition.solve import Solution, relax
 from circinus_coordinator.planning.decomposition.worth import row_prices
 from circinus_coordinator.planning.decomposition.writing import write
 from circinus_coordinator.planning.greedy import NAME, greedy
-from circinus_coordinator.planning.renting import rent_at_large, with_cost_bound
+from circinus_coordinator.planning.renting import Renting, rent_at_large, with_cost_bound
 from circinus_coordinator.planning.stop import Stop
 
-__all__ = ["NAME", "at_large", "decomposed"]
+__all__ = ["NAME", "Solved", "at_large", "decomposed", "solved"]
 
 # Up to this many queries every plan is tried against all others, in rounds.
 _FEW = 200
@@ -44,6 +48,36 @@ def at_large(
 
     From a previous decision come prices and plans to start with, and what stays where it is.
     """
+    found = solved(scenario, seed=seed, clock=clock, previous=previous)
+    written = write(
+        found.market, found.solution, found.placed, planner=NAME, seed=seed, seconds=found.seconds
+    )
+    return with_cost_bound(written, found.renting)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """An answer before it is written down.
+
+    Attributes:
+        market: What was planned.
+        solution: Of the relaxation.
+        placed: What runs where.
+        renting: What bounds the cost of rented machines, if there are any.
+        seconds: Of each phase.
+    """
+
+    market: Market
+    solution: Solution
+    placed: Sequence[Placed]
+    renting: Renting | None
+    seconds: Mapping[str, float]
+
+
+def solved(
+    scenario: Scenario, *, seed: int, clock: Clock, previous: Decision | None = None
+) -> Solved:
+    """What `at_large` writes down."""
     started = clock()
     found = market(Catalogue(scenario))
     kept = keep(found, previous) if previous else []
@@ -59,5 +93,4 @@ def at_large(
         **solution.seconds,
         "round": clock() - relaxed,
     }
-    written = write(found, solution, placed, planner=NAME, seed=seed, seconds=seconds)
-    return with_cost_bound(written, renting)
+    return Solved(market=found, solution=solution, placed=placed, renting=renting, seconds=seconds)

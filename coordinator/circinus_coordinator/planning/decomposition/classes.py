@@ -17,7 +17,7 @@ from circinus_coordinator.planning.offers import Choice
 from circinus_coordinator.planning.programme import Programme, StepOptions
 from circinus_coordinator.planning.transitions import Transitions, transitions
 
-__all__ = ["Market", "QueryClass", "market", "unpriced"]
+__all__ = ["Market", "QueryClass", "market", "unpriced", "way", "widen"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -97,10 +97,10 @@ def market(catalogue: Catalogue) -> Market:
     for position, query in enumerate(scenario.queries):
         # In the pipeline's order: documents may list sources in any.
         starts = tuple(query.source[name] for name in scenario.pipelines[query.pipeline].sources)
-        way = (query.pipeline, starts)
-        if way not in ways:
-            ways[way] = _way(catalogue, sites, query)
-        kind, site = ways[way]
+        start = (query.pipeline, starts)
+        if start not in ways:
+            ways[start] = way(catalogue, sites, query)
+        kind, site = ways[start]
         members = sorted_in.setdefault((*kind, query.slo.percentile), ([], []))
         members[0].append(position)
         members[1].append(site)
@@ -120,7 +120,7 @@ def market(catalogue: Catalogue) -> Market:
     )
 
 
-def _way(catalogue: Catalogue, sites: Sites, query: Query) -> tuple[tuple[object, ...], Site]:
+def way(catalogue: Catalogue, sites: Sites, query: Query) -> tuple[tuple[object, ...], Site]:
     """What a query's start says of its class, and its site."""
     pipeline = catalogue.scenario.pipelines[query.pipeline]
     starts = tuple(dict.fromkeys(query.source[name] for name in pipeline.sources))
@@ -138,16 +138,10 @@ def _compile(
     held: Held | None,
 ) -> QueryClass | None:
     query, site = catalogue.scenario.queries[positions[0]], found[0]
-    starts = set(query.source.values())
-    bound = []
-    for k, node in enumerate(site.nodes):
-        members = sites.members[node]
-        free = members if k < site.layout.sources else [m for m in members if m not in starts]
-        bound.append((members, free[0]))
     asks: dict[Slo, int] = {}
     queries = catalogue.scenario.queries
     ask = [asks.setdefault(queries[p].slo, len(asks)) for p in positions]
-    programme = catalogue.compile(query, bound, [slo.accuracy for slo in asks])
+    programme = _programme(catalogue, sites, query, site, list(asks))
     if programme.automaton.empty or not all(len(step.slot) for step in programme.steps):
         return None
     if held:
@@ -174,6 +168,27 @@ def _compile(
         templates=Templates(programme, site.layout, used, catalogue.accuracy(query.pipeline)),
         tables=[transitions(programme, unpriced(s), k) for k, s in enumerate(programme.steps)],
     )
+
+
+def widen(market: Market, kind: QueryClass, ask: Slo) -> None:
+    """Compile a class anew for one ask more; its options, and with them its plans, stay."""
+    query = market.catalogue.scenario.queries[int(kind.query[0])]
+    kind.asks.append(ask)
+    kind.programme = _programme(market.catalogue, market.sites, query, kind.sites[0], kind.asks)
+    steps = kind.programme.steps
+    kind.tables = [transitions(kind.programme, unpriced(s), k) for k, s in enumerate(steps)]
+
+
+def _programme(
+    catalogue: Catalogue, sites: Sites, query: Query, site: Site, asks: Sequence[Slo]
+) -> Programme:
+    starts = set(query.source.values())
+    bound = []
+    for k, node in enumerate(site.nodes):
+        members = sites.members[node]
+        free = members if k < site.layout.sources else [m for m in members if m not in starts]
+        bound.append((members, free[0]))
+    return catalogue.compile(query, bound, [slo.accuracy for slo in asks])
 
 
 def unpriced(step: StepOptions) -> Choice:

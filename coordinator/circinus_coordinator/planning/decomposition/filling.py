@@ -56,6 +56,7 @@ class Filling:
                 self._uplink[device.id] = device.uplink_mbps
         # By node and by what is asked of its machines: those that have some of all of it left.
         self._open: dict[tuple[int, tuple[int, ...]], list[str]] = {}
+        self._members: dict[int, frozenset[str]] = {}
         self._recipes: dict[tuple[int, tuple[int, ...]], Recipe] = {}
 
     def recipe(self, kind: int, options: tuple[int, ...]) -> Recipe:
@@ -277,6 +278,15 @@ class Filling:
                 else:
                     del held[key]
                     self._memory[device] += size
+
+    def reopen(self, devices: Collection[str]) -> None:
+        """Offer these again, which may no longer be full after `release`."""
+        for (node, _), candidates in self._open.items():
+            if node not in self._members:
+                self._members[node] = frozenset(self._market.sites.members[node])
+            some = self._members[node].intersection(devices)
+            if some:
+                candidates += sorted(some.difference(candidates))
 
     def _add(self, steps: Recipe, devices: Sequence[str], rate_rps: float) -> None:
         for at, use in steps.compute.items():

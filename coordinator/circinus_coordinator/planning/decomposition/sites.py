@@ -60,6 +60,9 @@ class Resources:
         self._keys: list[Row] = []
         self._capacities: list[float] = []
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def row(self, key: Row, capacity: float) -> int:
         """The number of a resource, new ones added."""
         found = self._rows.setdefault(key, len(self._capacities))

@@ -15,7 +15,7 @@ from circinus_coordinator.planning.decomposition.dual import ascend, first_price
 from circinus_coordinator.planning.decomposition.master import Mixture, mix
 from circinus_coordinator.planning.decomposition.pool import Pool, Units, everything, make_units
 
-__all__ = ["Solution", "mix_rest", "relax", "without"]
+__all__ = ["Solution", "mix_rest", "relax", "told", "without"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -165,6 +165,14 @@ def without(market: Market, solution: Solution, refused: Collection[tuple[int, i
         basis=len(units) < _LARGE,
         fallback=solution.prices,
     )
+
+
+def told(market: Market, prices: FloatArray, bound_rps: float, usd: float) -> Solution:
+    """What is known without a mixture: prices and a bound from elsewhere."""
+    units = make_units(market)
+    none = np.zeros(0, dtype=np.int64)
+    mixture = Mixture(np.zeros(0), prices, 0.0)
+    return Solution(units, Pool.of(market, units, none, none), mixture, prices, bound_rps, usd, {})
 
 
 def mix_rest(market: Market, solution: Solution, rate: FloatArray) -> Solution:

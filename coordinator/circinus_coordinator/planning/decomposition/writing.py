@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from circinus.decision import Assignment, Decision, Deployment, Estimate, Plan, Step
 from circinus.fleet import SECONDS_PER_HOUR, Billing
+from circinus.query import Query
 from circinus_coordinator.planning.certificate import above
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.placement import Placed
@@ -17,7 +18,7 @@ from circinus_coordinator.planning.decomposition.solve import Solution
 from circinus_coordinator.planning.decomposition.worth import resource_prices
 from circinus_coordinator.planning.placed import PlacedPlan, place
 
-__all__ = ["write"]
+__all__ = ["Book", "write"]
 
 _WHOLE = 1 - 1e-6
 
@@ -32,7 +33,7 @@ def write(
     seconds: Mapping[str, float],
 ) -> Decision:
     """Assignments, costs, and for whoever is turned away what stood in the way."""
-    book = _Book(market)
+    book, queries = Book(market), market.catalogue.scenario.queries
     left = market.rate.copy()
     for p in placed:
         left[p.query] -= p.rate
@@ -49,7 +50,8 @@ def write(
     ):
         share = min(1.0, rate / float(market.rate[query]))
         shares[query] += share
-        assignments.append(book.assignment(query, kind, template, devices, share, rate))
+        asked = queries[query]
+        assignments.append(book.assignment(asked, kind, template, devices, share, rate))
     goodput = math.fsum(
         float(market.weight[q] * market.rate[q]) * min(1.0, share) for q, share in shares.items()
     )
@@ -70,7 +72,7 @@ def write(
     )
 
 
-class _Book:
+class Book:
     """Writes assignments, sharing what is alike, and adds up what they cost."""
 
     def __init__(self, market: Market) -> None:
@@ -84,7 +86,7 @@ class _Book:
 
     def assignment(
         self,
-        query: int,
+        asked: Query,
         kind: int,
         template: int,
         devices: tuple[str, ...],
@@ -92,7 +94,6 @@ class _Book:
         rate: float,
     ) -> Assignment:
         """One line of the decision."""
-        asked = self._market.catalogue.scenario.queries[query]
         plan = self._plan(kind, template, devices)
         key = (kind, template)
         if key not in self._placed:

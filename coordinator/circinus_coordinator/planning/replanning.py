@@ -1,0 +1,245 @@
+"""A plan kept in memory: queries come and go, and everybody else stays where they are.
+
+For fleets of any size where nothing waits (``queueing: false``). A change takes out what goes,
+places what comes at the prices of the last full plan, and offers what became free to those who
+wait. Nobody is moved. The prices stay, and with them the certificate: at any prices
+
+    y . b + sum over queries of rate * max(0, weight - least value of a plan at y)
+
+bounds goodput (see `decomposition.bound`), so each query only brings or takes its own term; for
+a query whose like was not priced, any lower bound on the least value will do. The more has
+changed, the wider the gap: `Replanner.settle` plans anew from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from circinus.decision import Decision
+from circinus.errors import InvalidInput
+from circinus.query import Query, Slo
+from circinus.scenario import Scenario
+from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.certificate import above
+from circinus_coordinator.planning.decide import Clock
+from circinus_coordinator.planning.decomposed import NAME, solved
+from circinus_coordinator.planning.decomposition.bound import price_all
+from circinus_coordinator.planning.decomposition.choices import Choices
+from circinus_coordinator.planning.decomposition.classes import Market, market
+from circinus_coordinator.planning.decomposition.joining import Joined, Joining
+from circinus_coordinator.planning.decomposition.keeping import keep
+from circinus_coordinator.planning.decomposition.solve import Solution, told
+from circinus_coordinator.planning.decomposition.standing import Asked, Standing, Way
+from circinus_coordinator.planning.decomposition.worth import resource_prices, row_prices
+from circinus_coordinator.planning.decomposition.writing import Book, write
+
+__all__ = ["Change", "Replanner"]
+
+# Of those who wait so many are asked again for each query that goes or comes, and at least some.
+_ASKED, _ASKED_LEAST = 0.3, 16
+
+
+def _still() -> float:
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a change did; everybody else's assignments are as they were.
+
+    Attributes:
+        served: Queries served in full now that were not before: added ones, and some that waited.
+        waiting: Added queries not served, or only in part.
+        goodput_rps: Weighted requests per second that meet their SLOs, of all queries.
+        bound_rps: What no decision for the present queries can exceed.
+    """
+
+    served: tuple[str, ...]
+    waiting: tuple[str, ...]
+    goodput_rps: float
+    bound_rps: float
+
+
+class Replanner:
+    """A scenario's plan, ready to change."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        seed: int = 0,
+        previous: Decision | None = None,
+        clock: Clock = _still,
+    ) -> None:
+        """Plan all queries, cold or from a previous decision.
+
+        Raises:
+            InvalidInput: Where queries keep each other waiting.
+        """
+        if scenario.queueing:
+            raise InvalidInput(
+                "a plan in memory knows no waiting",
+                key="queueing",
+                remedy="set it to false, or plan anew with the previous decision",
+            )
+        self._seed, self._clock = seed, clock
+        self._start(scenario, previous)
+
+    @property
+    def scenario(self) -> Scenario:
+        """The present one."""
+        queries = tuple(asked.query for asked in self._standing.asked.values())
+        return dataclasses.replace(self._scenario, queries=queries)
+
+    @property
+    def goodput_rps(self) -> float:
+        """Weighted requests per second that meet their SLOs."""
+        some = self._standing.asked.values()
+        return math.fsum((a.rate - a.left) * a.query.weight for a in some if a.ways)
+
+    @property
+    def bound_rps(self) -> float:
+        """Weighted goodput that no decision can exceed."""
+        total = (self._paid + math.fsum(self._gain.values())) * (1 + 1e-12)
+        demand = math.fsum(asked.query.demand_rps for asked in self._standing.asked.values())
+        return above(min(total, demand), self.goodput_rps)
+
+    def change(self, *, add: Sequence[Query] = (), remove: Collection[str] = ()) -> Change:
+        """Let queries go and come; all of it, or none of it where something is wrong.
+
+        Queries the like of which were never planned (a pipeline from a source that looks like no
+        other's) have everything planned anew, from the decision in force.
+
+        Raises:
+            InvalidInput: For an unknown, repeated or malformed query.
+        """
+        self._check(add, remove)
+        standing, new = self._standing, [query.id for query in add]
+        standing.leave(remove)
+        for name in remove:
+            del self._gain[name]
+        for query in add:
+            standing.asked[query.id] = self._new(query)
+        if any(standing.asked[name].joined is None for name in new):
+            self.settle()
+            standing = self._standing
+            served = [name for name in new if standing.asked[name].left <= 0]
+        else:
+            also = max(_ASKED_LEAST, int(_ASKED * (len(add) + len(remove))))
+            served = standing.place(new, also)
+        return Change(
+            served=tuple(served),
+            waiting=tuple(name for name in new if standing.asked[name].left > 0),
+            goodput_rps=self.goodput_rps,
+            bound_rps=self.bound_rps,
+        )
+
+    def settle(self) -> None:
+        """Plan all of it anew, from the decision in force: new prices, and as few moves as pay."""
+        self._start(self.scenario, self._draft())
+
+    def decision(self) -> Decision:
+        """The whole of it, written down, with reasons for whoever waits."""
+        draft, fresh = self._draft(), market(Catalogue(self.scenario))
+        placed = keep(fresh, draft)
+        solution = told(fresh, row_prices(fresh, draft.prices), self.bound_rps, self._usd)
+        return write(fresh, solution, placed, planner=NAME, seed=self._seed, seconds={})
+
+    def _start(self, scenario: Scenario, previous: Decision | None) -> None:
+        found = solved(scenario, seed=self._seed, clock=self._clock, previous=previous)
+        solution, units = found.solution, found.solution.units
+        self._scenario = dataclasses.replace(scenario, queries=())
+        self._joining, self._usd = Joining(found.market), solution.usd
+        self._standing = Standing(found.market, self._joining, solution.prices, solution.usd)
+        self._certify(found.market, solution)
+        self._gain: dict[str, float] = {}
+        ways: dict[int, list[Way]] = defaultdict(list)
+        for p in found.placed:
+            ways[p.query].append((p.template, p.devices, p.rate))
+        gain = Choices(found.market, solution, within=0.0).gain
+        price = np.append(1 - gain / units.weight, np.inf)[units.of_query(len(scenario.queries))]
+        everybody = [self._new(query) for query in scenario.queries]
+        for asked, taken in zip(everybody, price.tolist(), strict=True):
+            asked.price = taken
+        self._standing.start((asked, ways[k]) for k, asked in enumerate(everybody))
+        self._standing.place([], len(self._standing.waiting))
+
+    def _certify(self, found: Market, solution: Solution) -> None:
+        """The bound's parts at the present prices."""
+        units = solution.units
+        least = price_all(found, units, solution.prices, 0.0).value
+        self._paid = math.fsum((solution.prices * found.capacity).tolist())
+        self._least: dict[Joined, list[tuple[Slo, float]]] = defaultdict(list)
+        for kind, site, ask, value in zip(
+            units.kind.tolist(), units.site.tolist(), units.ask.tolist(), least, strict=True
+        ):
+            slo = found.classes[kind].asks[ask]
+            self._least[Joined(kind, site)].append((slo, float(value)))
+
+    def _new(self, query: Query) -> Asked:
+        joined, rate = self._joining.join(query), query.rate_rps * query.count
+        standing = self._standing
+        new = len(standing.market.sites.resources) - len(standing.prices)
+        if new:  # what only a new site uses has no price yet
+            standing.prices = np.append(standing.prices, np.zeros(new))
+        # A plan for tighter objectives is one for looser ones, and worth no less.
+        some = self._least.get(joined, ()) if joined is not None else ()
+        least = max((v for slo, v in some if _as_loose(slo, query.slo)), default=0.0)
+        gain = rate * max(0.0, query.weight - least * (1 - 1e-12))
+        self._gain[query.id] = gain if joined is not None else 0.0
+        return Asked(query, joined, rate)
+
+    def _draft(self) -> Decision:
+        """The decision in force as far as it takes to go on from it."""
+        book = Book(self._standing.market)
+        assignments = []
+        for asked in self._standing.asked.values():
+            merged: dict[tuple[int, tuple[str, ...]], float] = defaultdict(float)
+            for template, devices, rate in asked.ways:
+                merged[template, devices] += rate
+            kind = asked.joined.kind if asked.joined is not None else -1
+            for (template, devices), rate in merged.items():
+                share = min(1.0, rate / asked.rate)
+                assignments.append(
+                    book.assignment(asked.query, kind, template, devices, share, rate)
+                )
+        return Decision(
+            planner=NAME,
+            seed=self._seed,
+            assignments=tuple(assignments),
+            prices=resource_prices(self._standing.market, self._standing.prices),
+        )
+
+    def _check(self, add: Sequence[Query], remove: Collection[str]) -> None:
+        gone, seen = set(remove), set()
+        for name in gone:
+            if name not in self._standing.asked:
+                raise InvalidInput(f"there is no query {name!r}", key="remove")
+        for k, query in enumerate(add):
+            if query.id in seen or (query.id in self._standing.asked and query.id not in gone):
+                raise InvalidInput(
+                    f"query {query.id!r} is there already",
+                    key=f"add[{k}].id",
+                    remedy="remove it in the same change, or choose another name",
+                )
+            seen.add(query.id)
+        # The scenario's own rules, for the new queries alone.
+        dataclasses.replace(self._scenario, profiles=(), accuracy=(), queries=tuple(add))
+
+
+def _as_loose(one: Slo, other: Slo) -> bool:
+    """Whether whoever meets the other's objectives meets these."""
+    latency = one.latency_ms is None or (
+        other.latency_ms is not None and other.latency_ms <= one.latency_ms
+    )
+    usd = one.cost_usd_per_1000 is None or (
+        other.cost_usd_per_1000 is not None and other.cost_usd_per_1000 <= one.cost_usd_per_1000
+    )
+    floor = one.accuracy is None or (other.accuracy is not None and other.accuracy >= one.accuracy)
+    return latency and usd and floor
