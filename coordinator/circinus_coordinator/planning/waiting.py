@@ -21,7 +21,7 @@ from circinus_coordinator.planning.loads import SLACK, SUMS, Ledger
 from circinus_coordinator.planning.programme import Programme, StepOptions
 from circinus_coordinator.planning.uses import InstanceKey
 
-__all__ = ["Base", "batched"]
+__all__ = ["Base"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -97,7 +97,7 @@ class Base:
             **longer, servers=replicas, utilisation=longer["busy"] / replicas, batch=self.step.batch
         )
         waited, spread = first.mean + mean, first.variance + variance
-        for i, scale in batched(self.step):
+        for i, scale in self._batched():
             # Batches need not be full, so waiting and service are found together.
             station = Station(*(float(longer[name][i]) for name in SUMS))
             service = float(self.step.mean[i]), float(self.step.variance[i])
@@ -105,6 +105,18 @@ class Base:
             waited[i] = whole[0] - service[0] + mean[i]
             spread[i] = whole[1] - service[1] + variance[i]
         return waited, spread
+
+    def _batched(self) -> Iterator[tuple[int, Factors]]:
+        """Options with batches, and how long those that are not full take."""
+        step = self.step
+        for i in np.flatnonzero(step.batch > 1).tolist():
+            alike = np.flatnonzero(
+                (step.slot == step.slot[i])
+                & (step.config == step.config[i])
+                & (step.batch <= step.batch[i])
+            )
+            order = alike[np.argsort(step.batch[alike])]
+            yield i, factors([int(n) for n in step.batch[order]], step.mean[order].tolist())
 
     def _device_wait(self, column: int, name: str, busy: FloatArray, replicas: FloatArray) -> Wait:
         """As `Ledger.device_wait`, with the query's own load on top."""
@@ -142,15 +154,3 @@ class Base:
             )
         none = (use <= 0) | (chance <= 0)
         return Wait(np.where(none, 0.0, found.mean), np.where(none, 0.0, found.variance))
-
-
-def batched(step: StepOptions) -> Iterator[tuple[int, Factors]]:
-    """Options with batches, and how long those that are not full take."""
-    for i in np.flatnonzero(step.batch > 1).tolist():
-        alike = np.flatnonzero(
-            (step.slot == step.slot[i])
-            & (step.config == step.config[i])
-            & (step.batch <= step.batch[i])
-        )
-        order = alike[np.argsort(step.batch[alike])]
-        yield i, factors([int(n) for n in step.batch[order]], step.mean[order].tolist())

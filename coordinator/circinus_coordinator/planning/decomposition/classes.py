@@ -152,6 +152,7 @@ def _compile(
         return None
     if held:
         programme = held.extended(programme)
+    programme = programme.unloaded()
     distinct: dict[int, int] = {}
     unique: list[Site] = []
     site_of = np.empty(len(found), dtype=np.int64)

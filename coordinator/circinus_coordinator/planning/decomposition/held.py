@@ -1,12 +1,9 @@
-"""What the relaxation knows of scenarios in which plans wait.
+"""Whole cores that workers hold while they run, as a resource of the relaxation.
 
-Whole cores that workers hold while they run are a resource.
 Where plans wait, a worker keeps whole cores from others until it is through, however little it
 computes meanwhile (`holding`). On average no more can be held than there is: a queue would grow
 for ever. That is linear in the rates, so it may be priced, and it bounds what can be served; for
 steps that mostly wait for something far away it says much more than the seconds they compute.
-
-Batches start as full as they are. A step then takes at least as long as its quickest batch.
 """
 
 from __future__ import annotations
@@ -21,7 +18,6 @@ from circinus.pipeline import Config
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.holding import units_held
 from circinus_coordinator.planning.programme import Programme, StepOptions
-from circinus_coordinator.planning.waiting import batched
 
 __all__ = ["HELD", "Held"]
 
@@ -58,10 +54,7 @@ class Held:
         return found
 
     def extended(self, programme: Programme) -> Programme:
-        """The programme with held cores as one more column of its steps' `compute`.
-
-        Batches are as quick as they ever are.
-        """
+        """The programme with held cores as one more column of its steps' `compute`."""
         steps = tuple(self._step(programme, step) for step in programme.steps)
         return dataclasses.replace(programme, steps=steps)
 
@@ -71,13 +64,5 @@ class Held:
         for k, (slot, row) in enumerate(zip(step.slot, step.rows, strict=True)):
             kind = device[programme.devices[slot]].device_class
             units = self._units[kind, step.implementation, row.config, row.batch]
-            held[k] = units * step.mean[k] / 1e3 / row.batch
-        quick = np.ones(len(step.rows))
-        for k, lengths in batched(step):
-            quick[k] = min(lengths)
-        return dataclasses.replace(
-            step,
-            compute=np.concatenate([step.compute, held], axis=1),
-            mean=step.mean * quick,
-            variance=step.variance * quick**2,
-        )
+            held[k] = units * row.latency_ms.mean / 1e3 / row.batch
+        return dataclasses.replace(step, compute=np.concatenate([step.compute, held], axis=1))
