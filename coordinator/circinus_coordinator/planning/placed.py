@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from circinus.decision import Estimate, Plan, Step
 from circinus.errors import NoData
 from circinus.fleet import Billing
-from circinus.pipeline import Deliver, OperatorSpec, Pipeline
+from circinus.pipeline import Deliver, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario

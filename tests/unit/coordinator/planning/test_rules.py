@@ -280,7 +280,7 @@ def test_an_uplink_caps_the_sum_over_the_links_of_a_device(build, profile) -> No
 
 
 def test_the_bound_knows_that_batches_start_before_they_are_full(build, profile) -> None:
-    """A batch of one is in time where a full one is late, at a load that single steps cannot take."""
+    """A batch of one is in time where a full one is late, at a load too high for single steps."""
     scenario = build(
         queueing=True,
         devices=[{"id": "pi", "class": "small", "tier": "device"}],
