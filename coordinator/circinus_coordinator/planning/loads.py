@@ -70,9 +70,7 @@ class Known:
     device: dict[str, dict[InstanceKey, tuple[float, float]]] = field(default_factory=dict)
     holding: dict[str, Holding] = field(default_factory=dict)
     chances: dict[str, dict[InstanceKey, float]] = field(default_factory=dict)
-    step: dict[tuple[InstanceKey, tuple[str, ...], float, float], tuple[float, float]] = field(
-        default_factory=dict
-    )
+    step: dict[tuple[object, ...], tuple[float, float]] = field(default_factory=dict)
 
 
 class Ledger:
@@ -211,19 +209,16 @@ class Ledger:
             step: One that is on the ledger.
             mean, variance: Of its service, or of a full batch's.
         """
-        names = tuple(step.compute_s)
-        asked = (step.key, names, mean, variance)
+        names = tuple(name for name, seconds in step.compute_s.items() if seconds > 0)
+        # Pipelines that share an instance may have profiles of their own.
+        asked = (step.key, names, step.factors, mean, variance)
         known = self._known(step.device).step
         if asked not in known:
             if step.batch > 1:
                 known[asked] = self.served(step, mean, variance)
             else:
                 wait = self.instance_wait(step.key)
-                at_device = [
-                    self.device_wait((name, step.device), step.key)
-                    for name in names
-                    if step.compute_s[name] > 0
-                ]
+                at_device = [self.device_wait((name, step.device), step.key) for name in names]
                 known[asked] = (
                     mean + wait[0] + max((m for m, _ in at_device), default=0.0),
                     variance + wait[1] + max((v for _, v in at_device), default=0.0),
