@@ -169,4 +169,4 @@ def test_pipelines_that_share_batches_each_have_lengths_of_their_own(build, prof
     for placed in both:
         ledger.add(placed.use, 0.01)
     late = [placed.latency_ms(ledger) for placed in (*both, *both[::-1])]
-    assert late == [pytest.approx(ms, rel=0.02) for ms in (10, 40, 40, 10)]
+    assert late == [pytest.approx(ms, rel=0.05) for ms in (10, 40, 40, 10)]
