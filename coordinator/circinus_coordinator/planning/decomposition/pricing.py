@@ -14,7 +14,7 @@ from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.search import limits_of
 from circinus_coordinator.planning.transitions import Transitions
 
-__all__ = ["cheapest_known", "exact"]
+__all__ = ["cheapest_known", "exact", "offered"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -56,6 +56,20 @@ def exact(
         extra: For each step `(m, options)` to be added to what its options are worth.
         tables: In place of the class's, which know nothing of `extra`.
     """
+    choices, moving, wanted = offered(kind, prices, usd, sites, asks, cutoff, extra)
+    return solve_each(kind.programme, choices, moving, wanted, tables=tables or kind.tables)
+
+
+def offered(
+    kind: QueryClass,
+    prices: FloatArray,
+    usd: float,
+    sites: IntArray,
+    asks: IntArray,
+    cutoff: FloatArray,
+    extra: Sequence[FloatArray] | None = None,
+) -> tuple[list[Choice], Moving, Asks]:
+    """What the programme is asked in `exact`, whose arguments these are."""
     programme, layout = kind.programme, kind.layout
     # A last price of nothing stands for whatever a site lacks (feature -1).
     full = np.concatenate([prices, [0.0]])
@@ -81,9 +95,7 @@ def exact(
         cutoff=cutoff,
         tolls=_guessed(kind, prices, usd, sites, asks, cutoff) if extra is None else None,
     )
-    return solve_each(
-        programme, choices, _moving(kind, of, usd), wanted, tables=tables or kind.tables
-    )
+    return choices, _moving(kind, of, usd), wanted
 
 
 def _guessed(
