@@ -106,7 +106,7 @@ class PlacedPlan:
         """What the plan promises; a limit exceeded by rounding alone is given as the limit."""
         slo = self.query.slo
         return Estimate(
-            latency_ms=_snap(self.latency_ms(ledger), slo.latency_ms),
+            latency_ms=_snap(float(self.latency_ms(ledger)), slo.latency_ms),
             accuracy=self.accuracy,
             cost_usd_per_1000=_snap(self.usd * 1000, slo.cost_usd_per_1000),
         )
