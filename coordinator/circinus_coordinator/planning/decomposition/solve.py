@@ -31,12 +31,16 @@ _LARGE = 20_000
 _SAMPLE = 1_500
 # Rounds of pricing new plans before the master programme is believed.
 _PRICINGS = 6
+# And of up to so many units, which it costs little to ask.
+_MORE_PRICINGS, _FEW = 60, 200
 # While plans are collected a rough idea will do: what pricing may overlook, relative.
 _ROUGH = 5e-3
 # A column worse than its unit's best by this part of a request's worth is left out.
 _HOPELESS = 0.05
 # A gap of this much is left alone.
 _ENOUGH = 2e-4
+# Of few units the bound itself is meant to be sharper.
+_EXACT = 1e-7
 
 
 @dataclass(slots=True)
@@ -98,7 +102,7 @@ def relax(
     mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=ascent.prices)
     mixed = clock()
     solution = Solution(units, pool, mixture, mixture.prices, np.inf, usd, {})
-    for _ in range(_PRICINGS):
+    for _ in range(_MORE_PRICINGS if len(units) <= _FEW else _PRICINGS):
         bound, unit, template = _priced(market, solution)
         solution.bound_rps = min(solution.bound_rps, bound)
         if bound - solution.goodput_rps <= _ENOUGH * max(bound, 1e-9):
@@ -111,6 +115,8 @@ def relax(
             units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=mixture.prices
         )
         solution.pool, solution.mixture, solution.prices = pool, mixture, mixture.prices
+    if len(units) <= _FEW:
+        _sharpen(market, solution)
     solution.seconds = {
         "discover": discovered - began,
         "dual": risen - discovered,
@@ -118,6 +124,34 @@ def relax(
         "certify": clock() - mixed,
     }
     return solution
+
+
+def _sharpen(market: Market, solution: Solution) -> None:
+    """Lower the bound to what the mixture of most goodput reaches, whatever it costs.
+
+    The mixture itself heeds dollars, so that its prices leave a gap where a plan is very dear.
+    """
+    units, capacity, fallback = solution.units, market.capacity, solution.prices
+    pool = Pool.of(market, units, *everything(market, units))
+    for _ in range(_MORE_PRICINGS):
+        if solution.bound_rps - solution.goodput_rps <= _EXACT * solution.bound_rps:
+            return
+        free = Solution(
+            units,
+            pool,
+            mix(units, pool, capacity, usd=0.0, basis=True, fallback=fallback),
+            fallback,
+            np.inf,
+            0.0,
+            {},
+        )
+        free.prices = free.mixture.prices
+        bound, unit, template = _priced(market, free)
+        solution.bound_rps = min(solution.bound_rps, bound)
+        known = Pool.of(market, units, *_joined(pool, unit, template))
+        if solution.bound_rps - free.goodput_rps <= _EXACT * bound or len(known) == len(pool):
+            return
+        pool = known
 
 
 def _joined(pool: Pool, unit: IntArray, template: IntArray) -> tuple[IntArray, IntArray]:
