@@ -13,7 +13,13 @@ from circinus_coordinator.planning.decomposition.bound import lagrangian, price_
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.dual import ascend, first_prices
 from circinus_coordinator.planning.decomposition.master import Mixture, mix
-from circinus_coordinator.planning.decomposition.pool import Pool, Units, everything, make_units
+from circinus_coordinator.planning.decomposition.pool import (
+    Pool,
+    Units,
+    cheapest,
+    everything,
+    make_units,
+)
 
 __all__ = ["Solution", "mix_rest", "relax", "without"]
 
@@ -27,6 +33,8 @@ _ROUNDS, _FINE = 150, 50
 _NEARLY = 1.2
 # Beyond this many units the master programme is solved without going on to a vertex.
 _LARGE = 20_000
+# And so many of its known plans are in play for each unit.
+_NEAREST = 8
 # Units that first plans are sought for.
 _SAMPLE = 1_500
 # Rounds of pricing new plans before the master programme is believed.
@@ -93,10 +101,17 @@ def relax(
     if prices is None or cold:
         prices = _discover(market, units, usd)
     discovered = clock()
-    pool = Pool.of(market, units, *everything(market, units))
+    pool = _known(market, units, prices, usd)
     # What the sample did not press on may well be scarce for the others.
     prices = np.where(prices > 0, prices, first_prices(units, pool, capacity) if cold else 0.0)
-    ascent = ascend(units, pool, capacity, prices, usd=usd, rounds=_ROUNDS, fine=_FINE)
+    rounds, few = _ROUNDS, len(units) <= _LARGE
+    if not few:  # what is cheapest is looked at again half-way
+        rounds = _ROUNDS // 2
+        prices = ascend(units, pool, capacity, prices, usd=usd, rounds=rounds, fine=0).prices
+        pool = _known(market, units, prices, usd)
+    ascent = ascend(
+        units, pool, capacity, prices, usd=usd, rounds=rounds, fine=_FINE, gentle=not few
+    )
     risen = clock()
     pool = pool.take(np.flatnonzero(ascent.touched))
     mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=ascent.prices)
@@ -152,6 +167,13 @@ def _sharpen(market: Market, solution: Solution) -> None:
         if solution.bound_rps - free.goodput_rps <= _EXACT * bound or len(known) == len(pool):
             return
         pool = known
+
+
+def _known(market: Market, units: Units, prices: FloatArray, usd: float) -> Pool:
+    """The columns to start from: of very many units only what is cheapest at the prices."""
+    if len(units) <= _LARGE:
+        return Pool.of(market, units, *everything(market, units))
+    return Pool.of(market, units, *cheapest(market, units, prices, usd, _NEAREST))
 
 
 def _joined(pool: Pool, unit: IntArray, template: IntArray) -> tuple[IntArray, IntArray]:
