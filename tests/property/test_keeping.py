@@ -16,8 +16,9 @@ from circinus_coordinator.generation import generate
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposed import at_large
 from circinus_coordinator.planning.decomposition.classes import market
-from circinus_coordinator.planning.decomposition.keeping import keep, totals
+from circinus_coordinator.planning.decomposition.keeping import keep
 from circinus_coordinator.planning.decomposition.solve import relax
+from circinus_coordinator.planning.decomposition.totals import plans_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checker
@@ -36,8 +37,9 @@ def test_a_plan_adds_up_to_what_the_programme_told_of_it(seed: int) -> None:
     found = market(Catalogue(scenario))
     relax(found)
     for kind in found.classes:
-        for plan in kind.templates.found:
-            told = totals(kind.programme, plan.options)
+        known = kind.templates.found
+        again = plans_of(kind.programme, [plan.options for plan in known])
+        for plan, told in zip(known, again, strict=True):
             assert told is not None
             assert (told.mean, told.variance, told.usd) == pytest.approx(
                 (plan.mean, plan.variance, plan.usd), rel=1e-9, abs=1e-12

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.pool import Units
-from circinus_coordinator.planning.decomposition.pricing import cheapest_known, exact
+from circinus_coordinator.planning.decomposition.pricing import cheapest_known, exact, learn
 
 __all__ = ["Priced", "lagrangian", "price_all"]
 
@@ -92,6 +92,7 @@ def price_all(
         sites, asks = np.divmod(pairs, len(kind.asks))
         worth = np.zeros(len(sites))
         np.maximum.at(worth, pair, units.weight[a:b])
+        priced.improved += learn(kind, prices, usd, sites, asks)
         best, known = cheapest_known(kind, prices, usd, sites, asks)
         most = worth if wanted else np.full(len(sites), np.inf)
         cutoff = np.maximum(np.minimum(known, most) * (1 - _ALIKE) - slack * worth, 0.0)

@@ -12,7 +12,7 @@ from circinus.query import Query, Slo
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposition.held import HELD, Held
 from circinus_coordinator.planning.decomposition.sites import Layout, Site, Sites
-from circinus_coordinator.planning.decomposition.templates import Templates
+from circinus_coordinator.planning.decomposition.templates import Family, Templates
 from circinus_coordinator.planning.offers import Choice
 from circinus_coordinator.planning.programme import Programme, StepOptions
 from circinus_coordinator.planning.transitions import Transitions, transitions
@@ -104,8 +104,9 @@ def market(catalogue: Catalogue) -> Market:
         members = sorted_in.setdefault((*kind, query.slo.percentile), ([], []))
         members[0].append(position)
         members[1].append(site)
+    families: dict[tuple[object, ...], Family] = {}
     classes = [
-        _compile(catalogue, sites, positions, found, held)
+        _compile(catalogue, sites, positions, found, held, families)
         for positions, found in sorted_in.values()
     ]
     queries = scenario.queries
@@ -136,6 +137,7 @@ def _compile(
     positions: Sequence[int],
     found: Sequence[Site],
     held: Held | None,
+    families: dict[tuple[object, ...], Family],
 ) -> QueryClass | None:
     query, site = catalogue.scenario.queries[positions[0]], found[0]
     starts = set(query.source.values())
@@ -162,6 +164,7 @@ def _compile(
             unique.append(one)
         site_of[k] = number
     used = _used(programme, site.layout)
+    family = families.setdefault(_alike(programme), Family())
     return QueryClass(
         programme=programme,
         layout=site.layout,
@@ -172,8 +175,24 @@ def _compile(
         query=np.array(positions, dtype=np.int64),
         site=site_of,
         ask=np.array(ask, dtype=np.int64),
-        templates=Templates(programme, site.layout, used, catalogue.accuracy(query.pipeline)),
+        templates=Templates(
+            programme, site.layout, used, catalogue.accuracy(query.pipeline), family
+        ),
         tables=[transitions(programme, unpriced(s), k) for k, s in enumerate(programme.steps)],
+    )
+
+
+def _alike(programme: Programme) -> tuple[object, ...]:
+    """Equal where the same options stand for the same ways to run each step."""
+    query, pipeline = programme.query, programme.pipeline
+    position = {device: k for k, device in enumerate(programme.devices)}
+    return (
+        pipeline.name,
+        tuple(position[query.source[name]] for name in pipeline.sources),
+        *(
+            (step.slot.tobytes(), step.config.tobytes(), step.configs, step.batch.tobytes())
+            for step in programme.steps
+        ),
     )
 
 
