@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["plan"]
 
 NO_RESULT = 1
+_PRICES = 3  # of the dearest resources that people are shown
 
 
 @click.command()
@@ -92,6 +93,8 @@ def _summarise(scenario: Scenario, decision: Decision) -> None:
         f"{number(decision.deployment.total)} $/h; planned in "
         f"{sum(decision.seconds.values()):.2f} s"
     )
+    for price in decision.prices[:_PRICES]:
+        say(f"  {price}")
     for rejection in decision.rejected:
         hint = f" ({rejection.relaxation})" if rejection.relaxation else ""
         say(f"  {rejection.query}: {rejection.reason}{hint}")

@@ -9,6 +9,7 @@ from circinus.pipeline import Config, Deliver, OperatorSpec, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.batches import Factors, factors
 
 __all__ = ["ProfileIndex", "candidate_placements", "edge_allowed", "permitted"]
 
@@ -27,6 +28,7 @@ class ProfileIndex:
             point = (row.config, row.batch)
             rows[row.pipeline, row.operator, row.device_class][point] = row
         self._rows = rows
+        self._queueing = scenario.queueing
         self._offers: dict[tuple[str, str, str], list[OperatorProfile]] = {}
 
     def rows(self, pipeline: str, spec: OperatorSpec, device_class: str) -> list[OperatorProfile]:
@@ -47,6 +49,18 @@ class ProfileIndex:
             if found is not None:
                 return found if _offered(spec, config) else None
         return None
+
+    def factors(self, pipeline: str, spec: OperatorSpec, row: OperatorProfile) -> Factors:
+        """How long batches of the row take that are not full; where nothing waits all are."""
+        if row.batch == 1 or not self._queueing:
+            return (1.0,)
+        known = {
+            r.batch: r.latency_ms.mean
+            for r in self.rows(pipeline, spec, row.device_class)
+            if r.config == row.config and r.batch <= row.batch
+        }
+        sizes = sorted(known)
+        return factors(sizes, [known[size] for size in sizes])
 
 
 def _offered(spec: OperatorSpec, config: Config) -> bool:

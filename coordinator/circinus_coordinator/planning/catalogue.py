@@ -213,6 +213,7 @@ class Catalogue:
             compute=np.concatenate([none, *(part.compute for _, part in parts)]),
             batch=column("batch"),
             memory=column("memory"),
+            quickest=column("quickest"),
             stateful=spec.stateful,
             implementation=spec.implementation,
         )
@@ -239,6 +240,9 @@ class Catalogue:
                 ),
                 "batch": _column(row.batch for row in rows),
                 "memory": _column(row.memory_mb for row in rows),
+                "quickest": _column(
+                    min(self.profiles.factors(query.pipeline, spec, row)) for row in rows
+                ),
             }
             compute = np.array(
                 [[row.compute_s.get(r, 0.0) for r in self.resources] for row in rows],

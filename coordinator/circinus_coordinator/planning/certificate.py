@@ -8,6 +8,7 @@ not see that queries compete.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,6 +58,10 @@ def alone(catalogue: Catalogue, query: Query, *, whole: bool) -> Alone:
     programme = catalogue.programme(query)
     empty = Ledger(catalogue.scenario)
     choices, moving = offers(programme, empty, Pricing(), rate_rps=0.0)
+    choices = [
+        dataclasses.replace(choice, mean=step.mean, variance=step.variance)
+        for choice, step in zip(choices, programme.unloaded().steps, strict=True)
+    ]
     found = solve(programme, choices, moving, limits_of(query.slo))
     if found is None:
         return Alone(query=query, best=None, share=0.0)

@@ -19,6 +19,7 @@ from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.keeping import keep
 from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.rounding import round_off
+from circinus_coordinator.planning.decomposition.sharpening import sharpen
 from circinus_coordinator.planning.decomposition.solve import Solution, relax
 from circinus_coordinator.planning.decomposition.worth import row_prices
 from circinus_coordinator.planning.decomposition.writing import write
@@ -84,6 +85,7 @@ def solved(
     prices = row_prices(found, previous.prices) if previous and previous.prices else None
     compiled = clock()
     solution = relax(found, prices=prices, clock=clock)
+    sharpen(found, solution, clock=clock)
     relaxed = clock()
     placed, renting = rent_at_large(
         found, solution, round_off(found, solution, seed=seed, kept=kept), seed=seed

@@ -17,6 +17,7 @@ from circinus_coordinator.planning.decide import Clock, decision_of, standing
 from circinus_coordinator.planning.decomposition.classes import market
 from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.decomposition.worth import resource_prices
+from circinus_coordinator.planning.displacing import Displacing
 from circinus_coordinator.planning.evaluate import deployment
 from circinus_coordinator.planning.guide import Guide
 from circinus_coordinator.planning.guided import guided, shaken
@@ -38,6 +39,8 @@ _DOLLAR = 1e-3
 _SHAKE = 0.3
 # Up to this many queries, plans are searched for at present loads too: one round in so many.
 _FEW, _GUIDED = 24, 3
+# Newcomers that make room for themselves in a round.
+_NEWCOMERS = 50
 
 Previous = Mapping[str, Sequence[tuple[float, Plan]]]
 Rank = tuple[float, float, int]
@@ -96,6 +99,8 @@ class _Rounds:
         self.queries = [q for q in scenario.queries if solo[q.id].best is not None]
         self.best: tuple[Rank, Selection] | None = None
         self.renting: Renting | None = None
+        self._displacing: Displacing | None = None
+        self._known: tuple[Selection, ...] = ()  # what it began with, and what it led to
         self.usd = self._dollar()
 
     def run(self, effort: Stop, elapsed: Callable[[], float]) -> Selection:
@@ -120,18 +125,31 @@ class _Rounds:
         return _DOLLAR * weight / dearest if dearest > 0 else 1.0
 
     def _proposals(self) -> Iterator[Selection]:
-        """Selections without end: led by the relaxation, and where queries are few, searched."""
+        """Selections without end: led by the relaxation, then improved or, of few, searched."""
         worth = {q.id: 0.0 for q in self.queries} | self.guide.worth()
         if self.previous:
             yield guided(self.guide, self._by(worth), self.previous, keep=True)
+        yield guided(self.guide, self._by(worth), self.previous)
         searched = self._searched()
         turn = 0
         while True:
-            if turn % _GUIDED == _GUIDED - 1 and len(self.queries) <= _FEW:
-                yield next(searched)
-            order = self._by(shaken(worth, self.random, _SHAKE) if turn else worth)
-            yield guided(self.guide, order, self.previous)
             turn += 1
+            if turn % _GUIDED == 0 and len(self.queries) <= _FEW:
+                yield next(searched)
+            else:
+                yield self._improved(worth)
+
+    def _improved(self, worth: Mapping[str, float]) -> Selection:
+        """The best selection, or a better one that some newcomers lead to."""
+        best = self._chosen()
+        if self._displacing is None or not any(best is one for one in self._known):
+            start = Selection.of(self.catalogue, [(a.placed, a.share) for a in best.admitted])
+            self._displacing = Displacing(self.guide, start, self.queries, worth, self.random)
+        for _ in range(_NEWCOMERS):
+            self._displacing.attempt()
+        found = Selection.of(self.catalogue, self._displacing.best)
+        self._known = (best, found)
+        return found
 
     def _searched(self) -> Iterator[Selection]:
         pricing = Pricing(usd=self.usd)

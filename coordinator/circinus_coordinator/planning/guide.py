@@ -17,8 +17,8 @@ __all__ = ["Advice", "Guide"]
 FloatArray = npt.NDArray[np.float64]
 # Candidates per query: the cheapest at present prices, and some that are ready well before their
 # latency SLO, which waiting will use up.
-_CHEAPEST = 6
-_EARLY = ((0.7, 3), (0.45, 2))
+_CHEAPEST = 14
+_EARLY = ((0.7, 6), (0.45, 5))
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class Admission:
             # One machine of a group after another, as long as the query gets more from it.
             for _ in range(_MACHINES):
                 before = rest
-                for devices in self._bindings(advice):
+                for devices in self.bindings(advice):
                     placed = guide.binder.placed(position, advice.kind, advice.template, devices)
                     rest -= self._admit_share(placed, rest, unit)
                     if rest < max(unit * (1 - 1e-6), LEAST_SHARE):
@@ -145,7 +145,7 @@ class Admission:
                 self._refused[keys] = share * rate
         return 0.0
 
-    def _bindings(self, advice: Advice) -> Iterator[tuple[str, ...]]:
+    def bindings(self, advice: Advice) -> Iterator[tuple[str, ...]]:
         """Machines for the candidate's positions: the fullest in use, then the freest."""
         members, chosen = self._guide.market.sites.members, self._chosen
         devices = [members[node][0] for node in advice.nodes]

@@ -64,7 +64,7 @@ class Holding:
         self.kinds = kinds
         self.most = sum(units * workers for units, workers, _ in kinds.values())
         self.mean = math.fsum(units * busy for units, _, busy in kinds.values())
-        self._before: list[list[float]] = [[1.0] + [0.0] * (size + 1)]  # by the first kinds
+        self._before: list[list[float]] = []  # by the first kinds, where anybody asks
         self._but: dict[InstanceKey | None, list[float]] = {}
         self._at = {key: k for k, key in enumerate(kinds)}
 
@@ -72,6 +72,8 @@ class Holding:
         """`(size + 2,)` probabilities of what all but one instance hold; None leaves none out."""
         if key not in self._but:
             kinds = list(self.kinds.values())
+            if not self._before:
+                self._before.append([1.0] + [0.0] * (self.size + 1))
             at = len(kinds) if key is None else self._at.get(key, len(kinds))
             for kind in kinds[len(self._before) - 1 : at]:
                 self._before.append(occupied(self._before[-1], *kind))

@@ -131,17 +131,15 @@ class Search:
             hops, input_bytes = self.programme.entry[k]
             sizes = np.full(len(slot), input_bytes)
             mean = hops.ms((slot,), sizes)
-            there.usd = there.usd + sizes * hops.usd_per_byte[slot]
-            there.value = there.value + sizes * self.moving.entry[k][there.of, slot]
             self._cap(mean, (None, k), (slot,), sizes)
+            self._move(there, (None, k), (slot,), sizes)
         for need in options.needs:
             at, size = (there.at[need], slot), there.size[need]
             moved = there.mean[need] + self.programme.hops.ms(at, size)
             self._cap(moved, (need, k), at, size)
             mean = np.maximum(mean, moved)
             variance = np.maximum(variance, there.variance[need])
-            there.usd = there.usd + size * self.programme.hops.usd_per_byte[at]
-            there.value = there.value + size * self.moving.hop[there.of, at[0], at[1]]
+            self._move(there, (need, k), at, size)
             if self.programme.last_use[need] == k:
                 del there.at[need], there.mean[need], there.variance[need], there.size[need]
         ahead = mean + self.rest.head_ms[k][slot]
@@ -170,6 +168,26 @@ class Search:
         most = self.moving.max_bytes.get(edge)
         if most is not None:
             mean[size > most[at]] = np.inf
+
+    def _move(
+        self,
+        labels: Labels,
+        edge: tuple[int | None, int | None],
+        at: tuple[IntArray, ...],
+        size: FloatArray,
+    ) -> None:
+        """Have labels pay for moving `size` bytes from the source, between steps or back."""
+        programme, of = self.programme, labels.of
+        before, after = edge
+        if before is None and after is not None:
+            usd, value = programme.entry[after][0].usd_per_byte[at], self.moving.entry[after]
+        elif after is None and programme.exits is not None:
+            usd, value = programme.exits.usd_per_byte[at], self.moving.exit
+        else:
+            usd, value = programme.hops.usd_per_byte[at], self.moving.hop
+        labels.usd = labels.usd + size * usd
+        index = (of, *at)
+        labels.value = labels.value + size * value[index]
 
     def _run(
         self,
@@ -219,8 +237,7 @@ class Search:
             exits = self.programme.exits
             finish = finish + exits.ms((slot,), size)
             self._cap(finish, (k, None), (slot,), size)
-            labels.usd = labels.usd + size * exits.usd_per_byte[slot]
-            labels.value = labels.value + size * self.moving.exit[labels.of, slot]
+            self._move(labels, (k, None), (slot,), size)
         labels.done_mean = np.maximum(labels.done_mean, finish)
         labels.done_variance = np.maximum(labels.done_variance, spread)
 

@@ -41,6 +41,7 @@ __all__ = [
     "dealt_scv",
     "lengthened",
     "lengthened_one",
+    "less",
     "percentile_factor",
     "percentile_ms",
     "service_moments",
@@ -57,6 +58,10 @@ _SHAPE = 4
 _NEARER_TO_P99 = 97.0
 # Fewer busy servers than this keep nobody waiting; their square would underflow.
 _IDLE = 1e-150
+# From here on a queue grows for ever: loads are sums, and rounding must not make them a wait.
+_FULL = 1 - 1e-9
+# What is left of a sum after all is taken back, relative to what was taken last.
+_ROUNDING = 1e-9
 
 
 @functools.lru_cache(maxsize=256)
@@ -138,9 +143,27 @@ class Station:
         self.scv += rate * dealt_scv(scv, streams)
         self.squares += rate * rate / max(1.0, streams)
 
+    def remove(
+        self, rate: float, service_ms: float, variance: float, scv: float, streams: float
+    ) -> None:
+        """Take back what `add` was told."""
+        second, third = _moments(service_ms, variance)
+        self.rate = less(self.rate, rate)
+        self.busy = less(self.busy, rate * service_ms)
+        self.second = less(self.second, rate * second)
+        self.third = less(self.third, rate * third)
+        self.scv = less(self.scv, rate * dealt_scv(scv, streams))
+        self.squares = less(self.squares, rate * rate / max(1.0, streams))
+
     def copy(self) -> Station:
         """An independent copy."""
         return Station(self.rate, self.busy, self.second, self.third, self.scv, self.squares)
+
+
+def less(held: float, gone: float) -> float:
+    """What is left of a sum; nothing where only rounding is."""
+    left = held - gone
+    return left if left > gone * _ROUNDING else 0.0
 
 
 def dealt_scv(scv: float, share: float) -> float:
@@ -192,7 +215,7 @@ def wait(
     batch: FloatArray,
     chance: FloatArray | None = None,
 ) -> Wait:
-    """Waiting at stations in equilibrium; infinite where utilisation reaches 1.
+    """Waiting at stations in equilibrium; infinite where utilisation reaches 1, but for rounding.
 
     All arguments broadcast. `rate` to `squares` as in `Station`; `servers` may be fractional
     (cores over cores per job). With `batch` > 1, a job is a batch: a request finds the server
@@ -219,7 +242,7 @@ def wait(
         rest = spread**2 * far / ((1 - safe) * servers**2)
         square = probability * (2 * safe * tau**2 + rest)
         idle = (busy <= 0) | (utilisation <= 0)
-        full = utilisation >= 1
+        full = utilisation >= _FULL
         mean = np.where(idle, 0.0, np.where(full, np.inf, mean))
         variance = np.where(idle | full, 0.0, np.maximum(square - mean**2, 0.0))
     return Wait(mean, variance)
@@ -237,7 +260,7 @@ def wait_one(
     rate, busy, second = station.rate, station.busy, station.second
     if busy <= _IDLE or utilisation <= 0:
         return 0.0, 0.0
-    if utilisation >= 1:
+    if utilisation >= _FULL:
         return math.inf, 0.0
     safe = min(utilisation, 1 - 1e-12)
     left, far = second / (2 * busy), station.third / (3 * busy)

@@ -21,7 +21,7 @@ from circinus_coordinator.planning.holding import (
     units_held,
     units_of,
 )
-from circinus_coordinator.planning.latency import Station, lengthened_one, wait_one
+from circinus_coordinator.planning.latency import Station, lengthened_one, less, wait_one
 from circinus_coordinator.planning.tails import chances
 from circinus_coordinator.planning.uses import (
     LINK,
@@ -70,9 +70,7 @@ class Known:
     device: dict[str, dict[InstanceKey, tuple[float, float]]] = field(default_factory=dict)
     holding: dict[str, Holding] = field(default_factory=dict)
     chances: dict[str, dict[InstanceKey, float]] = field(default_factory=dict)
-    step: dict[tuple[InstanceKey, tuple[str, ...], float, float], tuple[float, float]] = field(
-        default_factory=dict
-    )
+    step: dict[tuple[object, ...], tuple[float, float]] = field(default_factory=dict)
 
 
 class Ledger:
@@ -195,6 +193,33 @@ class Ledger:
                 found.compute[name] = found.compute.get(name, 0.0) + seconds * rate_rps
                 self.stations.setdefault((name, step.device), Station()).add(*moments)
 
+    def remove(self, use: Use, rate_rps: float, streams: float = 1) -> Undo:
+        """Take back what `add` was told, whenever that was.
+
+        Sums are right but for rounding. Memory and the one worker of an instance that had a
+        stateful user stay as they were until its last user is gone.
+        """
+        undo = Undo(self, use)
+        for resource, amount in use.linear.items():
+            self.linear[resource] = less(self.linear[resource], amount * rate_rps)
+        for step in use.steps:
+            self._remove_step(step, rate_rps, use.scv, streams)
+        undo.wires = self.wires.remove(use.sent, rate_rps, use.scv, streams)
+        return undo
+
+    def _remove_step(self, step: StepUse, rate_rps: float, scv: float, streams: float) -> None:
+        found = self.instances[step.device][step.key]
+        found.users -= 1
+        moments = (rate_rps / 1e3 / step.batch, step.service_ms, step.variance, scv, streams)
+        for name, seconds in step.compute_s.items() if rate_rps > 0 else ():
+            if seconds > 0:
+                found.compute[name] = less(found.compute[name], seconds * rate_rps)
+                self.stations[name, step.device].remove(*moments)
+        if found.users == 0:
+            del self.instances[step.device][step.key]
+        elif rate_rps > 0:
+            found.station.remove(*moments)
+
     def violations(self, resources: Iterable[Resource]) -> list[tuple[Resource, float]]:
         """The overloaded ones of `resources` with load / capacity, worst first."""
         found = []
@@ -211,19 +236,16 @@ class Ledger:
             step: One that is on the ledger.
             mean, variance: Of its service, or of a full batch's.
         """
-        names = tuple(step.compute_s)
-        asked = (step.key, names, mean, variance)
+        names = tuple(name for name, seconds in step.compute_s.items() if seconds > 0)
+        # Pipelines that share an instance may have profiles of their own.
+        asked = (step.key, names, step.factors, mean, variance)
         known = self._known(step.device).step
         if asked not in known:
             if step.batch > 1:
                 known[asked] = self.served(step, mean, variance)
             else:
                 wait = self.instance_wait(step.key)
-                at_device = [
-                    self.device_wait((name, step.device), step.key)
-                    for name in names
-                    if step.compute_s[name] > 0
-                ]
+                at_device = [self.device_wait((name, step.device), step.key) for name in names]
                 known[asked] = (
                     mean + wait[0] + max((m for m, _ in at_device), default=0.0),
                     variance + wait[1] + max((v for _, v in at_device), default=0.0),
@@ -310,7 +332,7 @@ class Ledger:
             return 0.0, 0.0
         if holding.most <= holding.size:
             return 0.0, 0.0
-        if holding.mean >= holding.size:
+        if holding.mean >= holding.size * (1 - SLACK):
             return math.inf, 0.0
         units, workers, busy = holding.kinds[key]
         known = self._known(resource[1]).chances

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from circinus.decision import Estimate, Plan, Step
 from circinus.errors import NoData
 from circinus.fleet import Billing
-from circinus.pipeline import Deliver, OperatorSpec, Pipeline
+from circinus.pipeline import Deliver, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
-from circinus_coordinator.planning.batches import Factors, factors
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.labels import TOLERANCE, Found
 from circinus_coordinator.planning.latency import percentile_ms, service_variance
@@ -70,7 +69,7 @@ class PlacedPlan:
         return {*self.use.linear, *((MEMORY, step.device) for step in self.use.steps)}
 
     def latency_ms(self, ledger: Ledger | None = None) -> float:
-        """Latency at the SLO's percentile at the ledger's loads; without one, unloaded."""
+        """Latency at the SLO's percentile at the ledger's loads; without one, at no load less."""
         done: list[tuple[float, float]] = []
         waits = ledger if ledger is not None and ledger.scenario.queueing else None
         for stop, step in zip(self.stops, self.use.steps, strict=True):
@@ -78,6 +77,8 @@ class PlacedPlan:
             served = stop.mean, stop.variance
             if waits is not None:
                 served = waits.through(step, *served)
+            elif step.quickest < 1:
+                served = stop.mean * step.quickest, stop.variance * step.quickest**2
             done.append((mean + served[0], variance + served[1]))
         mean, variance = self._latest(done, self.exits, self.exit_wires, waits)
         return percentile_ms(mean, variance, self.query.slo.percentile)
@@ -105,7 +106,7 @@ class PlacedPlan:
         """What the plan promises; a limit exceeded by rounding alone is given as the limit."""
         slo = self.query.slo
         return Estimate(
-            latency_ms=_snap(self.latency_ms(ledger), slo.latency_ms),
+            latency_ms=_snap(float(self.latency_ms(ledger)), slo.latency_ms),
             accuracy=self.accuracy,
             cost_usd_per_1000=_snap(self.usd * 1000, slo.cost_usd_per_1000),
         )
@@ -242,22 +243,10 @@ def _uses(
             compute_s=row.compute_s,
             memory_mb=row.memory_mb,
             stateful=spec.stateful,
-            factors=_factors(catalogue, pipeline.name, spec, row) if row.batch > 1 else (1.0,),
+            factors=catalogue.profiles.factors(pipeline.name, spec, row),
         )
         for (name, spec), row in zip(pipeline.operators.items(), rows.values(), strict=True)
     ]
-
-
-def _factors(
-    catalogue: Catalogue, pipeline: str, spec: OperatorSpec, row: OperatorProfile
-) -> Factors:
-    known = {
-        r.batch: r.latency_ms.mean
-        for r in catalogue.profiles.rows(pipeline, spec, row.device_class)
-        if r.config == row.config and r.batch <= row.batch
-    }
-    sizes = sorted(known)
-    return factors(sizes, [known[size] for size in sizes])
 
 
 def arrival_scv(query: Query) -> float:

@@ -55,12 +55,13 @@ class StepOptions:
         slot: Where it runs.
         config: Config id within the operator.
         configs: The config of each id.
-        mean: Service time of a batch, ms.
+        mean: Service time of a full batch, ms.
         variance: For the query's percentile, ms².
         station_variance: For queues, whoever asks, ms².
         size: Output bytes.
         usd: Cost per request, computation and per-call price.
         compute: `(n, resources)` seconds per request.
+        quickest: The part of it that a batch takes at least, full or not; 1 where nothing waits.
         stateful: Never replicated.
         implementation: What instances are shared by.
     """
@@ -79,6 +80,7 @@ class StepOptions:
     compute: FloatArray
     batch: FloatArray
     memory: FloatArray
+    quickest: FloatArray
     stateful: bool
     implementation: str
 
@@ -119,6 +121,18 @@ class Programme:
         if tuple(devices) == self.devices:
             return self
         return dataclasses.replace(self, devices=tuple(devices))
+
+    def unloaded(self) -> Programme:
+        """With service times that nobody can be below at any load: batches at their quickest."""
+        if all((step.quickest == 1).all() for step in self.steps):
+            return self
+        steps = tuple(
+            dataclasses.replace(
+                step, mean=step.mean * step.quickest, variance=step.variance * step.quickest**2
+            )
+            for step in self.steps
+        )
+        return dataclasses.replace(self, steps=steps)
 
     @cached_property
     def is_chain(self) -> bool:

@@ -29,14 +29,16 @@ _POWER = 4
 def proposals(scene: Scene, query: Query, share: float, *, thorough: bool) -> Iterator[PlacedPlan]:
     """Plans for `share` of the query, none of them twice.
 
-    Within its objectives: the cheapest, and the one that keeps clear of what is full. With one
-    objective given up: the cheapest, the fastest, the most accurate. At last with all given up.
+    Within its objectives: the cheapest, the one that keeps clear of what is full, and the one
+    that takes least of the machines. With one objective given up: the cheapest, the fastest, the
+    most accurate. At last with all given up.
 
     Args:
         scene: What is served.
         query: Whose plans.
         share: Of its traffic.
-        thorough: Also those that fit at present loads if an objective gives way.
+        thorough: Also the one that takes least, and those that fit at present loads if an
+            objective gives way.
     """
     seen: list[PlacedPlan] = []
     asked = _Asked(scene, query, share)
@@ -50,7 +52,8 @@ def _all(asked: _Asked, thorough: bool) -> Iterator[PlacedPlan | None]:
     query, limits, floor = asked.query, asked.limits, asked.query.slo.accuracy
     floor = _ANY if floor is None else floor
     clear = asked.clear_of_full()
-    within = [asked.best(limits, floor, Aim.VALUE, p) for p in (Pricing(), clear)]
+    prices = (Pricing(), clear, *([asked.taking_little()] if thorough else []))
+    within = [asked.best(limits, floor, Aim.VALUE, p) for p in prices]
     yield from within
     possible = any(plan is not None for plan in within)
     if possible and not thorough:
@@ -88,6 +91,17 @@ class _Asked:
             if 0 < capacity < np.inf:
                 full[resource] = (ledger.load(resource) / capacity) ** _POWER / capacity
         return Pricing(usd=1e-9, of=full)
+
+    def taking_little(self) -> Pricing:
+        """Prices that make a machine's worth of everything equally dear."""
+        scenario, ledger = self.scene.scenario, self.scene.ledger
+        wanted: list[Resource] = [
+            (name, device.id)
+            for device in scenario.devices
+            for name in scenario.class_of(device.id).resources
+        ]
+        each = {r: ledger.capacity(r) for r in dict.fromkeys([*ledger.linear, *wanted])}
+        return Pricing(usd=1e-9, of={r: 1 / most for r, most in each.items() if 0 < most < np.inf})
 
     def best(
         self, limits: Limits, floor: float, aim: Aim, pricing: Pricing, loaded: bool = False

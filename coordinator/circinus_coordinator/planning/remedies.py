@@ -166,8 +166,9 @@ def _reason(
              if c.what in _WORTH]  # fmt: skip
     parts += _missing(scene, changes)
     objectives = [c for c in changes if c.what in _OBJECTIVES]
-    waits = best is not None and best.late == "own"
-    if objectives and not (waits and [c.what for c in objectives] == ["latency"]):
+    if best is not None and best.late == "own" and [c.what for c in objectives] == ["latency"]:
+        parts += [] if alone else [_slow(query, best.placed)]
+    elif objectives:
         parts.append(unmet(query, objectives, alone=alone))
     parts += [
         f"all requests meet at {describe(resource)}, and it is too slow"
@@ -181,7 +182,7 @@ def _reason(
         parts.append("at the planned load it would wait too long")
     if best is not None and best.late == "others":
         parts.append("the waiting it causes would break the latency of queries already served")
-    return "; ".join(dict.fromkeys(parts)) or "the machines are too small for it"
+    return "; ".join(dict.fromkeys(filter(None, parts))) or "the machines are too small for it"
 
 
 def _missing(scene: Scene, changes: Sequence[Relaxation]) -> list[str]:
@@ -227,6 +228,12 @@ def unmet(query: Query, changes: Sequence[Relaxation], *, alone: bool) -> str:
     if c.to is None:
         return f"no accuracy of {query.pipeline} is measured for a config vector that can be placed"
     return f"{c.to:.4g} is {_noun('the best accuracy', first)}, {slo.accuracy:g} is asked for"
+
+
+def _slow(query: Query, placed: PlacedPlan) -> str:
+    """In words, that a plan would be late anyhow; what waiting adds is told elsewhere."""
+    ms, limit = placed.latency_ms(), query.slo.latency_ms or 0.0
+    return f"alone it takes {ms:.4g} ms, {limit:g} ms are allowed" if ms > limit else ""
 
 
 def _noun(what: str, more: str) -> str:

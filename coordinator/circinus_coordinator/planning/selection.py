@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from circinus.decision import Plan
 from circinus.errors import NoData
@@ -20,11 +19,11 @@ from circinus.fleet import CORES
 from circinus.query import Query
 from circinus_coordinator.planning.candidates import permitted
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.evaluate import add
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
 from circinus_coordinator.planning.search import MOST_SOLVES, Verdict, search
+from circinus_coordinator.planning.tenants import Admitted, Tenant, Tenants
 from circinus_coordinator.planning.uses import InstanceKey, Resource, planned
 from circinus_coordinator.planning.watch import Watch
 
@@ -54,14 +53,6 @@ _WHOLE = ((1.0, MOST_SOLVES), (0.5, MOST_SOLVES), (0.2, MOST_SOLVES), (LEAST_SHA
 FINE, _BISECTIONS = 1e-4, 12
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A plan with the share of the query's traffic it carries."""
-
-    placed: PlacedPlan
-    share: float
-
-
 class Selection:
     """What is admitted, and the loads of all of it.
 
@@ -73,11 +64,9 @@ class Selection:
     def __init__(self, catalogue: Catalogue, ledger: Ledger) -> None:
         self.catalogue = catalogue
         self.ledger = ledger
-        self.admitted: list[Admitted] = []
-        self._of: dict[str, list[int]] = {}  # query -> positions in `admitted`
-        self._users: dict[InstanceKey, list[Watch]] = {}
-        self._senders: dict[Resource, list[Watch]] = {}  # by wire
+        self.tenants = Tenants()
         self._free: dict[str, float] = {}  # cores, as far as looked at
+        self._undos: list[Callable[[], None]] | None = None
 
     @classmethod
     def of(cls, catalogue: Catalogue, assigned: Iterable[tuple[PlacedPlan, float]]) -> Selection:
@@ -87,28 +76,55 @@ class Selection:
             chosen.admit(placed, share)
         return chosen
 
-    def admit(self, placed: PlacedPlan, share: float) -> None:
+    @property
+    def admitted(self) -> list[Admitted]:
+        """Everybody, in the order they came."""
+        return [Admitted(tenant.placed, tenant.share) for tenant in self.tenants]
+
+    def admit(self, placed: PlacedPlan, share: float) -> Tenant:
         """Take the plan in; a plan the query has already gets the share on top."""
-        add(self.ledger, placed, share)
+        held = self.tenants.like(placed)
+        if held is not None:
+            share += held.share
+            self.withdraw(held)
+        tenant = Tenant(placed, share)
+        undo = self.ledger.add(placed.use, *_stream(placed, share))
+        self.tenants.add(tenant)
+        self._changed(placed)
+        if self._undos is not None:
+            self._undos += [undo, lambda: self.tenants.drop(tenant)]
+        return tenant
+
+    def withdraw(self, tenant: Tenant) -> None:
+        """Take a plan out again."""
+        undo = self.ledger.remove(tenant.placed.use, *_stream(tenant.placed, tenant.share))
+        self.tenants.drop(tenant)
+        self._changed(tenant.placed)
+        if self._undos is not None:
+            self._undos += [undo, lambda: self.tenants.add(tenant)]
+
+    def begin(self) -> None:
+        """From here on everything can be taken back."""
+        self._undos = []
+
+    def keep(self) -> None:
+        """What was done since `begin` stays."""
+        self._undos = None
+
+    def take_back(self) -> None:
+        """All is as it was at `begin`, to the last bit."""
+        for undo in reversed(self._undos or ()):
+            undo()
+        self._undos = None
+        self._free.clear()
+
+    def _changed(self, placed: PlacedPlan) -> None:
         for step in placed.use.steps:
             self._free.pop(step.device, None)
-        mine = self._of.setdefault(placed.query.id, [])
-        for k in mine:
-            held = self.admitted[k]
-            if held.placed.plan == placed.plan:
-                self.admitted[k] = Admitted(held.placed, held.share + share)
-                return
-        mine.append(len(self.admitted))
-        self.admitted.append(Admitted(placed, share))
-        watch = Watch(placed)
-        for key in dict.fromkeys(step.key for step in placed.use.steps):
-            self._users.setdefault(key, []).append(watch)
-        for wire in placed.use.wires:
-            self._senders.setdefault(wire, []).append(watch)
 
     def share_of(self, query: str) -> float:
         """Share of the query's traffic that is admitted."""
-        return math.fsum(self.admitted[k].share for k in self._of.get(query, ()))
+        return self.tenants.share_of(query)
 
     def free_cores(self, devices: Sequence[str], but: Collection[str]) -> dict[str, float]:
         """Cores left on each of `devices`, without those in `but`."""
@@ -123,8 +139,12 @@ class Selection:
 
     def judge(self, placed: PlacedPlan, share: float) -> Verdict | None:
         """What would be wrong with this plan on top of what is admitted, None if nothing."""
-        query, ledger = placed.query, self.ledger
-        undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
+        query, ledger, held = placed.query, self.ledger, self.tenants.like(placed)
+        undos = []
+        if held is not None:  # its stream grows; two would be dealt otherwise than one
+            share += held.share
+            undos.append(ledger.remove(placed.use, *_stream(placed, held.share)))
+        undos.append(ledger.add(placed.use, *_stream(placed, share)))
         try:
             overloads = ledger.violations(ledger.resources(placed.use))
             if overloads:
@@ -137,7 +157,8 @@ class Selection:
                 return ("other", None, 0.0)
             return self._hurt(placed)
         finally:
-            undo()
+            for undo in reversed(undos):
+                undo()
 
     def hopeless(self, placed: PlacedPlan) -> bool:
         """True where the plan is too late at the present loads, even without its own."""
@@ -145,30 +166,42 @@ class Selection:
 
     def _hurt(self, placed: PlacedPlan) -> Verdict | None:
         """A device or link on which somebody admitted would lose an SLO to the newcomer."""
-        ledger = self.ledger
-        if not ledger.scenario.queueing:
+        if not self.ledger.scenario.queueing:
             return None
+        for where, tenant in self._near(placed):
+            if tenant.watch.late(self.ledger):
+                return ("resource", where, 1.0)
+        return None
+
+    def late_near(self, placed: PlacedPlan) -> list[Tenant]:
+        """Everybody beside a plan on the ledger who is late, itself included if it is."""
+        if not self.ledger.scenario.queueing:
+            return []
+        return [tenant for _, tenant in self._near(placed) if tenant.watch.late(self.ledger)]
+
+    def _near(self, placed: PlacedPlan) -> Iterator[tuple[Resource, Tenant]]:
+        """Everybody who may wait longer for a plan on the ledger, and where."""
         keys: dict[str, list[InstanceKey]] = {}
         for step in placed.use.steps:
             keys.setdefault(step.device, []).append(step.key)
-        seen: set[int] = set()
-
-        def hurt(watches: Iterable[Watch]) -> bool:
-            for other in watches:
-                if id(other) not in seen:
-                    seen.add(id(other))
-                    if other.late(ledger):
-                        return True
-            return False
-
+        seen: set[Tenant] = set()
         for device, mine in keys.items():
-            for key in ledger.affected(device, mine):
-                if hurt(self._users.get(key, ())):
-                    return ("resource", ("cores", device), 1.0)
+            for key in self.ledger.affected(device, mine):
+                for tenant in self.tenants.using(key):
+                    if tenant not in seen:
+                        seen.add(tenant)
+                        yield (CORES, device), tenant
         for wire in placed.use.wires:
-            if hurt(self._senders.get(wire, ())):
-                return ("resource", planned(wire), 1.0)
-        return None
+            for tenant in self.tenants.sending(wire):
+                if tenant not in seen:
+                    seen.add(tenant)
+                    yield planned(wire), tenant
+
+
+def _stream(placed: PlacedPlan, share: float) -> tuple[float, float]:
+    """Requests per second of a share of the query's traffic, and independent streams in it."""
+    query = placed.query
+    return query.rate_rps * query.count * share, streams(query, share)
 
 
 def splittable(catalogue: Catalogue, query: Query) -> bool:

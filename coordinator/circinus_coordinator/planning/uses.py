@@ -78,6 +78,11 @@ class StepUse:
         return self.key[3]
 
     @property
+    def quickest(self) -> float:
+        """The part of a full batch's time that any batch takes at least."""
+        return min(self.factors)
+
+    @property
     def erlang_ms(self) -> float:
         """Worker time per request, batches taken as full, ms."""
         return self.service_ms / self.batch

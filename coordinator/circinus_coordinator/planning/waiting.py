@@ -144,7 +144,7 @@ class Base:
             for s in SUMS
         }
         size = np.maximum(size, 1.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             found = wait(
                 **sums,
                 servers=size * sums["busy"] / np.maximum(held, 1e-300),

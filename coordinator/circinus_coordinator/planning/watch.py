@@ -37,7 +37,7 @@ class Watch:
         for k, (stop, step) in enumerate(zip(stops, steps, strict=True)):
             if len(stop.arrivals) != 1 or stop.arrivals[0][0] != k - 1:
                 return False
-            least = min(step.factors)  # a batch may start with less than it could hold
+            least = step.quickest  # a batch may start with less than it could hold
             mean += stop.arrivals[0][1] + stop.mean * least + ledger.entering(step)
             variance += stop.variance * least**2
         return percentile_ms(mean, variance, self.placed.query.slo.percentile) > self._limit

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from circinus_coordinator.planning.latency import dealt_scv
+from circinus_coordinator.planning.latency import dealt_scv, less
 from circinus_coordinator.planning.uses import Resource
 
 __all__ = ["Before", "Wires"]
@@ -68,6 +68,26 @@ class Wires:
             )
             self._known.pop(wire, None)
         return before
+
+    def remove(
+        self,
+        sent: Mapping[tuple[Resource, float], int],
+        rate_rps: float,
+        scv: float,
+        streams: float,
+    ) -> Before:
+        """Take back what `add` was told, right but for rounding; what was carried before."""
+        held = {wire: self._sums.get(wire) for wire, _ in sent}
+        more = Wires()
+        more.add(sent, rate_rps, scv, streams)
+        for wire, sums in held.items():
+            self._known.pop(wire, None)
+            a, b, c, d, e = (
+                less(one, gone)
+                for one, gone in zip(sums or _NOTHING, more._sums[wire], strict=True)
+            )
+            self._sums[wire] = (a, b, c, d, e) if a > 0 else _NOTHING
+        return held
 
     def restore(self, before: Before) -> None:
         """Take a plan's transfers back."""

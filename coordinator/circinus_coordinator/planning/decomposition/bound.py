@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.pool import Units
-from circinus_coordinator.planning.decomposition.pricing import cheapest_known, exact
+from circinus_coordinator.planning.decomposition.pricing import cheapest_known, exact, learn
 
 __all__ = ["Priced", "lagrangian", "price_all"]
 
@@ -92,6 +92,7 @@ def price_all(
         sites, asks = np.divmod(pairs, len(kind.asks))
         worth = np.zeros(len(sites))
         np.maximum.at(worth, pair, units.weight[a:b])
+        priced.improved += learn(kind, prices, usd, sites, asks)
         best, known = cheapest_known(kind, prices, usd, sites, asks)
         most = worth if wanted else np.full(len(sites), np.inf)
         cutoff = np.maximum(np.minimum(known, most) * (1 - _ALIKE) - slack * worth, 0.0)
@@ -113,9 +114,25 @@ def price_all(
 
 
 def lagrangian(units: Units, prices: FloatArray, capacity: FloatArray, value: FloatArray) -> float:
-    """The bound at `prices`, given least values over all plans; rounded up."""
+    """The bound at the best multiple of `prices`, given least values over all plans; rounded up.
+
+    A multiple of prices multiplies the values. The master programme's prices are a little low, as
+    dollars count in it: too little to turn away who is not worth serving, however many they are.
+    """
     least = value * (1 - _ROUNDING)
-    gains = units.rate * np.maximum(units.weight - least, 0.0)
-    total = math.fsum(gains.tolist()) + math.fsum((prices * capacity).tolist())
+    paid = math.fsum((prices * capacity).tolist())
+    times = _multiple(units, paid, least)
+    gains = units.rate * np.maximum(units.weight - times * least, 0.0)
+    total = math.fsum(gains.tolist()) + times * paid
     total = min(total, math.fsum((units.rate * units.weight).tolist()))
     return math.nextafter(total * (1 + _ROUNDING), math.inf) if total > 0 else 0.0
+
+
+def _multiple(units: Units, paid: float, least: FloatArray) -> float:
+    """The multiple at which the bound, convex in it, is lowest: where demand pays for capacity."""
+    asked = np.flatnonzero(least > 0)
+    turned = units.weight[asked] / least[asked]  # multiples at which a unit is turned away
+    order = np.argsort(-turned, kind="stable")
+    demand = np.cumsum((units.rate * least)[asked][order])
+    first = int(np.searchsorted(demand, paid))
+    return float(turned[order][first]) if first < len(order) else 0.0

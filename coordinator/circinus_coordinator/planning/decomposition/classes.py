@@ -12,7 +12,7 @@ from circinus.query import Query, Slo
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposition.held import HELD, Held
 from circinus_coordinator.planning.decomposition.sites import Layout, Site, Sites
-from circinus_coordinator.planning.decomposition.templates import Templates
+from circinus_coordinator.planning.decomposition.templates import Family, Templates
 from circinus_coordinator.planning.offers import Choice
 from circinus_coordinator.planning.programme import Programme, StepOptions
 from circinus_coordinator.planning.transitions import Transitions, transitions
@@ -104,8 +104,9 @@ def market(catalogue: Catalogue) -> Market:
         members = sorted_in.setdefault((*kind, query.slo.percentile), ([], []))
         members[0].append(position)
         members[1].append(site)
+    families: dict[tuple[object, ...], Family] = {}
     classes = [
-        _compile(catalogue, sites, positions, found, held)
+        _compile(catalogue, sites, positions, found, held, families)
         for positions, found in sorted_in.values()
     ]
     queries = scenario.queries
@@ -136,6 +137,7 @@ def _compile(
     positions: Sequence[int],
     found: Sequence[Site],
     held: Held | None,
+    families: dict[tuple[object, ...], Family],
 ) -> QueryClass | None:
     query, site = catalogue.scenario.queries[positions[0]], found[0]
     asks: dict[Slo, int] = {}
@@ -146,6 +148,7 @@ def _compile(
         return None
     if held:
         programme = held.extended(programme)
+    programme = programme.unloaded()
     distinct: dict[int, int] = {}
     unique: list[Site] = []
     site_of = np.empty(len(found), dtype=np.int64)
@@ -155,6 +158,7 @@ def _compile(
             unique.append(one)
         site_of[k] = number
     used = _used(programme, site.layout)
+    family = families.setdefault(_alike(programme), Family())
     return QueryClass(
         programme=programme,
         layout=site.layout,
@@ -165,7 +169,9 @@ def _compile(
         query=np.array(positions, dtype=np.int64),
         site=site_of,
         ask=np.array(ask, dtype=np.int64),
-        templates=Templates(programme, site.layout, used, catalogue.accuracy(query.pipeline)),
+        templates=Templates(
+            programme, site.layout, used, catalogue.accuracy(query.pipeline), family
+        ),
         tables=[transitions(programme, unpriced(s), k) for k, s in enumerate(programme.steps)],
     )
 
@@ -174,7 +180,8 @@ def widen(market: Market, kind: QueryClass, ask: Slo) -> None:
     """Compile a class anew for one ask more; its options, and with them its plans, stay."""
     query = market.catalogue.scenario.queries[int(kind.query[0])]
     kind.asks.append(ask)
-    kind.programme = _programme(market.catalogue, market.sites, query, kind.sites[0], kind.asks)
+    programme = _programme(market.catalogue, market.sites, query, kind.sites[0], kind.asks)
+    kind.programme = programme.unloaded()
     steps = kind.programme.steps
     kind.tables = [transitions(kind.programme, unpriced(s), k) for k, s in enumerate(steps)]
 
@@ -189,6 +196,20 @@ def _programme(
         free = members if k < site.layout.sources else [m for m in members if m not in starts]
         bound.append((members, free[0]))
     return catalogue.compile(query, bound, [slo.accuracy for slo in asks])
+
+
+def _alike(programme: Programme) -> tuple[object, ...]:
+    """Equal where the same options stand for the same ways to run each step."""
+    query, pipeline = programme.query, programme.pipeline
+    position = {device: k for k, device in enumerate(programme.devices)}
+    return (
+        pipeline.name,
+        tuple(position[query.source[name]] for name in pipeline.sources),
+        *(
+            (step.slot.tobytes(), step.config.tobytes(), step.configs, step.batch.tobytes())
+            for step in programme.steps
+        ),
+    )
 
 
 def unpriced(step: StepOptions) -> Choice:

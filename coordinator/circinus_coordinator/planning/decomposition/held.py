@@ -64,5 +64,5 @@ class Held:
         for k, (slot, row) in enumerate(zip(step.slot, step.rows, strict=True)):
             kind = device[programme.devices[slot]].device_class
             units = self._units[kind, step.implementation, row.config, row.batch]
-            held[k] = units * step.mean[k] / 1e3 / row.batch
+            held[k] = units * row.latency_ms.mean / 1e3 / row.batch
         return dataclasses.replace(step, compute=np.concatenate([step.compute, held], axis=1))

@@ -11,10 +11,10 @@ from circinus.decision import Decision, Plan
 from circinus.pipeline import Config
 from circinus_coordinator.planning.decomposition.classes import Market, QueryClass
 from circinus_coordinator.planning.decomposition.placement import Placed
-from circinus_coordinator.planning.labels import Found
+from circinus_coordinator.planning.decomposition.totals import plans_of
 from circinus_coordinator.planning.programme import Programme
 
-__all__ = ["keep", "totals"]
+__all__ = ["keep"]
 
 IntArray = npt.NDArray[np.int64]
 Options = Mapping[tuple[int, int, Config, int], int]
@@ -119,7 +119,7 @@ class _Kinds:
     def _template(self, kind: QueryClass, options: tuple[int, ...]) -> int | None:
         known = kind.templates.known(options)
         if known is None:
-            found = totals(kind.programme, options)
+            found = plans_of(kind.programme, [options])[0]
             if found is None:
                 return None
             kind.templates.add([found])
@@ -140,40 +140,3 @@ def _options(programme: Programme) -> Options:
         for k, step in enumerate(programme.steps)
         for option, (slot, row) in enumerate(zip(step.slot, step.rows, strict=True))
     }
-
-
-def totals(programme: Programme, options: tuple[int, ...]) -> Found | None:
-    """What a plan adds up to, unloaded, as the programme would tell it (its `value` is `usd`).
-
-    None where data cannot go that way.
-    """
-    mean: dict[int, float] = {}
-    variance: dict[int, float] = {}
-    done = spread = usd = 0.0
-    hops, exits = programme.hops, programme.exits
-    for k, (step, option) in enumerate(zip(programme.steps, options, strict=True)):
-        slot = int(step.slot[option])
-        arrived = widened = 0.0
-        if k in programme.entry:
-            way, size = programme.entry[k]
-            arrived = float(way.ms((np.array([slot]),), np.array([size]))[0])
-            usd += size * float(way.usd_per_byte[slot])
-        for need in step.needs:
-            other = programme.steps[need]
-            at, size = int(other.slot[options[need]]), float(other.size[options[need]])
-            moved = float(hops.ms((np.array([at]), np.array([slot])), np.array([size]))[0])
-            arrived = max(arrived, mean[need] + moved)
-            widened = max(widened, variance[need])
-            usd += size * float(hops.usd_per_byte[at, slot])
-        mean[k] = arrived + float(step.mean[option])
-        variance[k] = widened + float(step.variance[option])
-        usd += float(step.usd[option])
-        if programme.last_use[k] == k:
-            size, finish = float(step.size[option]), mean[k]
-            if exits is not None:
-                finish += float(exits.ms((np.array([slot]),), np.array([size]))[0])
-                usd += size * float(exits.usd_per_byte[slot])
-            done, spread = max(done, finish), max(spread, variance[k])
-    if not np.isfinite(done):
-        return None
-    return Found(options=options, mean=done, variance=spread, usd=usd, value=usd)

@@ -47,6 +47,7 @@ def mix(
     usd: float,
     basis: bool,
     fallback: FloatArray,
+    bonus: FloatArray | None = None,
 ) -> Mixture:
     """Solve it over the pool's columns.
 
@@ -57,6 +58,7 @@ def mix(
         usd: Value of a US dollar.
         basis: Ask for a vertex: fewest split queries, but slower where the programme is large.
         fallback: `(rows,)` prices to report where the solver fails; nothing is mixed then.
+        bonus: `(columns,)` what a request of each is worth on top.
     """
     share: FloatArray = np.zeros(len(pool))
     prices = _forbidding(units, pool, capacity)
@@ -66,7 +68,8 @@ def mix(
     if not len(some):
         return Mixture(share, prices, 0.0)
     rate = units.rate[some.unit]
-    gain = rate * (units.weight[some.unit] - usd * some.usd)
+    worth = units.weight[some.unit] + (0.0 if bonus is None else bonus[fits])
+    gain = rate * (worth - usd * some.usd)
     use = sparse.csc_matrix(sparse.diags(rate) @ some.use)
     loaded = np.unique(some.use.indices)
     most: FloatArray = np.asarray(use[:, loaded].max(axis=0).todense()).reshape(-1)

@@ -12,11 +12,13 @@ from scipy import sparse
 
 from circinus_coordinator.planning.decomposition.classes import Market
 
-__all__ = ["Pool", "Units", "everything", "make_units"]
+__all__ = ["Pool", "Units", "cheapest", "everything", "make_units"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+# Values compared in one go; more only takes memory.
+_CELLS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,4 +176,40 @@ def everything(
         rows, plans = np.nonzero(kind.templates.meeting(kind.asks)[units.ask[among[a:b]]])
         unit.append(among[a + rows])
         template.append(plans.astype(np.int64))
+    return np.concatenate(unit), np.concatenate(template)
+
+
+def cheapest(
+    market: Market, units: Units, prices: FloatArray, usd: float, most: int
+) -> tuple[IntArray, IntArray]:
+    """Each unit's `most` known plans of least value, as (unit, template) pairs.
+
+    Args:
+        market: Classes.
+        units: Demand.
+        prices: `(rows,)`.
+        usd: Value of a US dollar.
+        most: Plans for each unit.
+    """
+    unit: list[IntArray] = [np.zeros(0, dtype=np.int64)]
+    template: list[IntArray] = [np.zeros(0, dtype=np.int64)]
+    edges = np.flatnonzero(np.diff(units.kind, prepend=-1, append=-1))
+    for a, b in itertools.pairwise(edges):
+        kind = market.classes[int(units.kind[a])]
+        plans = len(kind.templates)
+        meeting = kind.templates.meeting(kind.asks)
+        for first in range(int(a), int(b), max(1, _CELLS // max(1, plans))):
+            part = slice(first, min(int(b), first + max(1, _CELLS // max(1, plans))))
+            value = prices[kind.rows[units.site[part]]] @ kind.templates.use.T
+            value += usd * kind.templates.usd
+            value[~meeting[units.ask[part]]] = np.inf
+            if plans > most:
+                plan = np.argpartition(value, most - 1, axis=1)[:, :most]
+                plan.sort(axis=1)
+                value = np.take_along_axis(value, plan, axis=1)
+            else:
+                plan = np.broadcast_to(np.arange(plans), value.shape)
+            rows, at = np.nonzero(np.isfinite(value))
+            unit.append(first + rows)
+            template.append(plan[rows, at].astype(np.int64))
     return np.concatenate(unit), np.concatenate(template)

@@ -9,27 +9,53 @@ import numpy.typing as npt
 
 from circinus_coordinator.planning.decomposition.classes import QueryClass
 from circinus_coordinator.planning.decomposition.guesses import tolls
+from circinus_coordinator.planning.decomposition.templates import Figures
 from circinus_coordinator.planning.labels import Asks, Found, solve_each
 from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.search import limits_of
 from circinus_coordinator.planning.transitions import Transitions
 
-__all__ = ["cheapest_known", "exact"]
+__all__ = ["cheapest_known", "exact", "learn", "offered"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 _MEGABIT_PER_BYTE = 8e-6
+# Plans better by less, relative, are as good.
+_ALIKE = 1e-9
 
 
 def cheapest_known(
     kind: QueryClass, prices: FloatArray, usd: float, sites: IntArray, asks: IntArray
 ) -> tuple[IntArray, FloatArray]:
     """The known plan of least value for each (site, ask), and that value; inf without plans."""
-    templates = kind.templates
-    if not len(templates):
+    return _cheapest(kind, kind.templates.figures, prices, usd, sites, asks)
+
+
+def learn(kind: QueryClass, prices: FloatArray, usd: float, sites: IntArray, asks: IntArray) -> int:
+    """Take over plans of like classes that beat all known ones for some (site, ask).
+
+    Returns:
+        How many.
+    """
+    kind.templates.look_around()
+    known = cheapest_known(kind, prices, usd, sites, asks)[1]
+    best, value = _cheapest(kind, kind.templates.shelf, prices, usd, sites, asks)
+    better = value < np.where(np.isfinite(known), known * (1 - _ALIKE), np.inf)
+    return kind.templates.take(np.unique(best[better]).tolist())
+
+
+def _cheapest(
+    kind: QueryClass,
+    figures: Figures,
+    prices: FloatArray,
+    usd: float,
+    sites: IntArray,
+    asks: IntArray,
+) -> tuple[IntArray, FloatArray]:
+    if not len(figures.usd):
         return np.zeros(len(sites), dtype=np.int64), np.full(len(sites), np.inf)
-    table = prices[kind.rows[sites]] @ templates.use.T + usd * templates.usd[None, :]
-    table[~templates.meeting(kind.asks)[asks]] = np.inf
+    table = prices[kind.rows[sites]] @ figures.use.T + usd * figures.usd[None, :]
+    table[~figures.meeting(kind.asks)[asks]] = np.inf
     best = np.argmin(table, axis=1)
     return best.astype(np.int64), table[np.arange(len(sites)), best]
 
@@ -56,6 +82,20 @@ def exact(
         extra: For each step `(m, options)` to be added to what its options are worth.
         tables: In place of the class's, which know nothing of `extra`.
     """
+    choices, moving, wanted = offered(kind, prices, usd, sites, asks, cutoff, extra)
+    return solve_each(kind.programme, choices, moving, wanted, tables=tables or kind.tables)
+
+
+def offered(
+    kind: QueryClass,
+    prices: FloatArray,
+    usd: float,
+    sites: IntArray,
+    asks: IntArray,
+    cutoff: FloatArray,
+    extra: Sequence[FloatArray] | None = None,
+) -> tuple[list[Choice], Moving, Asks]:
+    """What the programme is asked in `exact`, whose arguments these are."""
     programme, layout = kind.programme, kind.layout
     # A last price of nothing stands for whatever a site lacks (feature -1).
     full = np.concatenate([prices, [0.0]])
@@ -81,9 +121,7 @@ def exact(
         cutoff=cutoff,
         tolls=_guessed(kind, prices, usd, sites, asks, cutoff) if extra is None else None,
     )
-    return solve_each(
-        programme, choices, _moving(kind, of, usd), wanted, tables=tables or kind.tables
-    )
+    return choices, _moving(kind, of, usd), wanted
 
 
 def _guessed(

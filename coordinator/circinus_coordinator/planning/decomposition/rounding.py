@@ -18,7 +18,7 @@ from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.pool import Units
 from circinus_coordinator.planning.decomposition.solve import Solution, without
 from circinus_coordinator.planning.decomposition.sources import Sources
-from circinus_coordinator.planning.decomposition.staying import Start, remaining
+from circinus_coordinator.planning.decomposition.staying import Start
 from circinus_coordinator.planning.decomposition.streams import Stream, streams
 from circinus_coordinator.planning.stop import Stop
 
@@ -89,8 +89,7 @@ def round_off(
             break
         start, left, rest = Start(market), market, solution
         if kept:
-            start.keep(market, solution, kept)
-            left, rest = remaining(market, solution, start)
+            left, rest = start.keep(market, solution, kept)
         placed = _Placing(left, rest, seed + attempt * _STRIDE, start).placed
         goodput = math.fsum(p.rate * float(market.weight[p.query]) for p in placed)
         if goodput > reached:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -13,9 +12,15 @@ from circinus_coordinator.planning.decomposition.bound import lagrangian, price_
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.dual import ascend, first_prices
 from circinus_coordinator.planning.decomposition.master import Mixture, mix
-from circinus_coordinator.planning.decomposition.pool import Pool, Units, everything, make_units
+from circinus_coordinator.planning.decomposition.pool import (
+    Pool,
+    Units,
+    cheapest,
+    everything,
+    make_units,
+)
 
-__all__ = ["Solution", "mix_rest", "relax", "told", "without"]
+__all__ = ["Solution", "mix_again", "relax", "told", "without"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -27,16 +32,22 @@ _ROUNDS, _FINE = 150, 50
 _NEARLY = 1.2
 # Beyond this many units the master programme is solved without going on to a vertex.
 _LARGE = 20_000
+# And so many of its known plans are in play for each unit.
+_NEAREST = 8
 # Units that first plans are sought for.
 _SAMPLE = 1_500
 # Rounds of pricing new plans before the master programme is believed.
 _PRICINGS = 6
+# And of up to so many units, which it costs little to ask.
+_MORE_PRICINGS, _FEW = 60, 200
 # While plans are collected a rough idea will do: what pricing may overlook, relative.
 _ROUGH = 5e-3
 # A column worse than its unit's best by this part of a request's worth is left out.
 _HOPELESS = 0.05
 # A gap of this much is left alone.
 _ENOUGH = 2e-4
+# Of few units the bound itself is meant to be sharper.
+_EXACT = 1e-7
 
 
 @dataclass(slots=True)
@@ -89,16 +100,23 @@ def relax(
     if prices is None or cold:
         prices = _discover(market, units, usd)
     discovered = clock()
-    pool = Pool.of(market, units, *everything(market, units))
+    pool = _known(market, units, prices, usd)
     # What the sample did not press on may well be scarce for the others.
     prices = np.where(prices > 0, prices, first_prices(units, pool, capacity) if cold else 0.0)
-    ascent = ascend(units, pool, capacity, prices, usd=usd, rounds=_ROUNDS, fine=_FINE)
+    rounds, few = _ROUNDS, len(units) <= _LARGE
+    if not few:  # what is cheapest is looked at again half-way
+        rounds = _ROUNDS // 2
+        prices = ascend(units, pool, capacity, prices, usd=usd, rounds=rounds, fine=0).prices
+        pool = _known(market, units, prices, usd)
+    ascent = ascend(
+        units, pool, capacity, prices, usd=usd, rounds=rounds, fine=_FINE, gentle=not few
+    )
     risen = clock()
     pool = pool.take(np.flatnonzero(ascent.touched))
     mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=ascent.prices)
     mixed = clock()
     solution = Solution(units, pool, mixture, mixture.prices, np.inf, usd, {})
-    for _ in range(_PRICINGS):
+    for _ in range(_MORE_PRICINGS if len(units) <= _FEW else _PRICINGS):
         bound, unit, template = _priced(market, solution)
         solution.bound_rps = min(solution.bound_rps, bound)
         if bound - solution.goodput_rps <= _ENOUGH * max(bound, 1e-9):
@@ -111,6 +129,8 @@ def relax(
             units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=mixture.prices
         )
         solution.pool, solution.mixture, solution.prices = pool, mixture, mixture.prices
+    if len(units) <= _FEW:
+        _sharpen(market, solution)
     solution.seconds = {
         "discover": discovered - began,
         "dual": risen - discovered,
@@ -118,6 +138,41 @@ def relax(
         "certify": clock() - mixed,
     }
     return solution
+
+
+def _sharpen(market: Market, solution: Solution) -> None:
+    """Lower the bound to what the mixture of most goodput reaches, whatever it costs.
+
+    The mixture itself heeds dollars, so that its prices leave a gap where a plan is very dear.
+    """
+    units, capacity, fallback = solution.units, market.capacity, solution.prices
+    pool = Pool.of(market, units, *everything(market, units))
+    for _ in range(_MORE_PRICINGS):
+        if solution.bound_rps - solution.goodput_rps <= _EXACT * solution.bound_rps:
+            return
+        free = Solution(
+            units,
+            pool,
+            mix(units, pool, capacity, usd=0.0, basis=True, fallback=fallback),
+            fallback,
+            np.inf,
+            0.0,
+            {},
+        )
+        free.prices = free.mixture.prices
+        bound, unit, template = _priced(market, free)
+        solution.bound_rps = min(solution.bound_rps, bound)
+        known = Pool.of(market, units, *_joined(pool, unit, template))
+        if solution.bound_rps - free.goodput_rps <= _EXACT * bound or len(known) == len(pool):
+            return
+        pool = known
+
+
+def _known(market: Market, units: Units, prices: FloatArray, usd: float) -> Pool:
+    """The columns to start from: of very many units only what is cheapest at the prices."""
+    if len(units) <= _LARGE:
+        return Pool.of(market, units, *everything(market, units))
+    return Pool.of(market, units, *cheapest(market, units, prices, usd, _NEAREST))
 
 
 def _joined(pool: Pool, unit: IntArray, template: IntArray) -> tuple[IntArray, IntArray]:
@@ -175,22 +230,22 @@ def told(market: Market, prices: FloatArray, bound_rps: float, usd: float) -> So
     return Solution(units, Pool.of(market, units, none, none), mixture, prices, bound_rps, usd, {})
 
 
-def mix_rest(market: Market, solution: Solution, rate: FloatArray) -> Solution:
-    """A mixture for a part of the demand; bound and prices are those of all of it.
+def mix_again(
+    market: Market, solution: Solution, unit: IntArray, template: IntArray, bonus: float
+) -> tuple[Pool, Mixture]:
+    """A mixture in which some plans count a bit more than they are worth; bound and prices stay.
 
     Args:
-        market: With the capacities that are left.
-        solution: For all demand.
-        rate: `(units,)` requests per second that want a plan.
+        market: Classes.
+        solution: Whose columns may be chosen as well.
+        unit: Of each pair preferred.
+        template: Of each pair preferred.
+        bonus: As a part of a request's worth.
     """
-    units = dataclasses.replace(solution.units, rate=rate)
-    among = np.flatnonzero(rate > 0).astype(np.int64)
-    wide = Pool.of(market, units, *everything(market, units, among))
-    value: FloatArray = np.asarray(wide.use @ solution.prices + solution.usd * wide.usd)
-    near: IntArray = np.flatnonzero(value < units.weight[wide.unit] * _NEARLY).astype(np.int64)
-    pairs = zip(wide.unit[near].tolist(), wide.template[near].tolist(), strict=True)
-    allowed = [pair not in solution.refused for pair in pairs]
-    pool = wide.take(near[np.array(allowed, dtype=np.bool_)])
+    units = solution.units
+    pool = Pool.of(market, units, *_joined(solution.pool, unit, template))
+    base = int(pool.template.max(initial=0)) + 1
+    preferred = np.isin(pool.unit * base + pool.template, unit * base + template)
     mixture = mix(
         units,
         pool,
@@ -198,8 +253,9 @@ def mix_rest(market: Market, solution: Solution, rate: FloatArray) -> Solution:
         usd=solution.usd,
         basis=len(units) < _LARGE,
         fallback=solution.prices,
+        bonus=bonus * preferred * units.weight[pool.unit],
     )
-    return dataclasses.replace(solution, units=units, pool=pool, mixture=mixture)
+    return pool, mixture
 
 
 def _priced(market: Market, solution: Solution) -> tuple[float, IntArray, IntArray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,76 +11,55 @@ import numpy.typing as npt
 from circinus.query import Slo
 from circinus_coordinator.planning.accuracy import AccuracyTable
 from circinus_coordinator.planning.decomposition.sites import Layout
+from circinus_coordinator.planning.decomposition.totals import plans_of, used
 from circinus_coordinator.planning.labels import TOLERANCE, Found
 from circinus_coordinator.planning.programme import Programme
 
-__all__ = ["Templates"]
+__all__ = ["Family", "Figures", "Templates"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-_MEGABIT_PER_BYTE = 8e-6
+Options = tuple[int, ...]
 
 
-class Templates:
-    """A growing set of plans.
+@dataclass(slots=True)
+class Family:
+    """Classes whose steps have the same options, and so, to different figures, the same plans.
 
     Attributes:
-        found: Each plan as the programme found it (`value` is of the prices then).
+        plans: All that any of them knows, in the order in which they were found.
+        accuracy: Of each of them; -1 where it is unknown.
+    """
+
+    plans: list[Options] = field(default_factory=list)
+    accuracy: dict[Options, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of some plans.
+
+    Attributes:
         use: `(plans, used features)` per request: seconds, megabits.
         usd: `(plans,)` per request.
         latency_ms: `(plans,)` unloaded, at the class's percentile.
         accuracy: `(plans,)`; -1 where it is unknown.
     """
 
-    def __init__(
-        self, programme: Programme, layout: Layout, used: IntArray, accuracy: AccuracyTable
-    ) -> None:
-        self._programme, self._layout, self._accuracy = programme, layout, accuracy
-        self._column = np.full(layout.features, -1, dtype=np.int64)
-        self._column[used] = np.arange(len(used))
-        self._known: dict[tuple[int, ...], int] = {}
-        self.found: list[Found] = []
-        self.use: FloatArray = np.zeros((0, len(used)))
-        self.usd: FloatArray = np.zeros(0)
-        self.latency_ms: FloatArray = np.zeros(0)
-        self.accuracy: FloatArray = np.zeros(0)
+    use: FloatArray
+    usd: FloatArray
+    latency_ms: FloatArray
+    accuracy: FloatArray
 
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def add(self, plans: Iterable[Found | None]) -> int:
-        """Take plans in; says how many were not known."""
-        new = []
-        for plan in plans:
-            if plan is not None and plan.options not in self._known:
-                self._known[plan.options] = len(self.found)
-                self.found.append(plan)
-                new.append(plan)
-        if new:
-            self.use = np.concatenate([self.use, np.stack([self._use(p.options) for p in new])])
-            percentile = self._programme.query.slo.percentile
-            self.usd = np.append(self.usd, [p.usd for p in new])
-            self.latency_ms = np.append(self.latency_ms, [p.latency_ms(percentile) for p in new])
-            self.accuracy = np.append(self.accuracy, [self._mean(p.options) for p in new])
-        return len(new)
-
-    def number(self, plan: Found) -> int:
-        """The position of a known plan."""
-        return self._known[plan.options]
-
-    def known(self, options: tuple[int, ...]) -> int | None:
-        """The position of the plan with these options, if it is known."""
-        return self._known.get(options)
-
-    def meets(self, ask: Slo, template: int) -> bool:
-        """Whether a plan meets these SLOs, unloaded."""
-        return bool(self.meeting([ask])[0, template])
-
-    def _mean(self, options: tuple[int, ...]) -> float:
-        steps = zip(self._programme.steps, options, strict=True)
-        mean = self._accuracy.of({step.name: step.rows[o].config for step, o in steps})
-        return -1.0 if mean is None else mean
+    def and_(self, more: Figures) -> Figures:
+        """These and others."""
+        return Figures(
+            np.concatenate([self.use, more.use]),
+            np.append(self.usd, more.usd),
+            np.append(self.latency_ms, more.latency_ms),
+            np.append(self.accuracy, more.accuracy),
+        )
 
     def meeting(self, asks: Sequence[Slo]) -> BoolArray:
         """`(asks, plans)`: which plans meet which SLOs, unloaded."""
@@ -95,27 +75,113 @@ class Templates:
             & (self.accuracy >= floor[:, None])
         )
 
-    def _use(self, options: tuple[int, ...]) -> FloatArray:
-        programme, layout = self._programme, self._layout
-        use = np.zeros(len(self._column))
-        slot = [int(s.slot[o]) for s, o in zip(programme.steps, options, strict=True)]
-        size = [float(s.size[o]) for s, o in zip(programme.steps, options, strict=True)]
-        device = {name: k for k, name in enumerate(programme.devices)}
-        source = programme.query.source
 
-        def move(a: int, b: int, amount: float) -> None:
-            if a == b:
-                return
-            for feature in (layout.link[a, b], layout.uplink[a], layout.uplink[b]):
-                if feature >= 0:
-                    use[feature] += amount * _MEGABIT_PER_BYTE
+class Templates:
+    """A growing set of plans.
 
-        for k, step in enumerate(programme.steps):
-            np.add.at(use, layout.compute[slot[k]], step.compute[options[k]])
-            if k in programme.entry:
-                move(device[source[step.name]], slot[k], programme.entry[k][1])
-            for need in step.needs:
-                move(slot[need], slot[k], size[need])
-            if programme.exits is not None and programme.last_use[k] == k:
-                move(slot[k], device[source[programme.pipeline.sources[0]]], size[k])
-        return use[self._column >= 0]
+    Attributes:
+        found: Each plan as the programme found it (`value` is of the prices then).
+        figures: Of these.
+        shelf: Figures of plans that others of the family know and this class does not need.
+    """
+
+    def __init__(
+        self,
+        programme: Programme,
+        layout: Layout,
+        used: IntArray,
+        accuracy: AccuracyTable,
+        family: Family,
+    ) -> None:
+        self._programme, self._layout, self._accuracy = programme, layout, accuracy
+        self._used, self._family = used, family
+        self._known: dict[Options, int] = {}
+        self.found: list[Found] = []
+        none = np.zeros(0)
+        self.figures = Figures(np.zeros((0, len(used))), none, none, none)
+        self.shelf = self.figures
+        self._shelved: list[Found] = []
+        self._seen = 0
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    @property
+    def use(self) -> FloatArray:
+        """`(plans, used features)` per request: seconds, megabits."""
+        return self.figures.use
+
+    @property
+    def usd(self) -> FloatArray:
+        """`(plans,)` per request."""
+        return self.figures.usd
+
+    @property
+    def latency_ms(self) -> FloatArray:
+        """`(plans,)` unloaded, at the class's percentile."""
+        return self.figures.latency_ms
+
+    @property
+    def accuracy(self) -> FloatArray:
+        """`(plans,)`; -1 where it is unknown."""
+        return self.figures.accuracy
+
+    def add(self, plans: Iterable[Found | None]) -> int:
+        """Take plans in; says how many were not known."""
+        new: list[Found] = []
+        for plan in plans:
+            if plan is not None and plan.options not in self._known:
+                self._known[plan.options] = len(self.found)
+                self.found.append(plan)
+                new.append(plan)
+        if new:
+            self.figures = self.figures.and_(self._figures(new))
+        return len(new)
+
+    def number(self, plan: Found) -> int:
+        """The position of a known plan."""
+        return self._known[plan.options]
+
+    def known(self, options: Options) -> int | None:
+        """The position of the plan with these options, if it is known."""
+        return self._known.get(options)
+
+    def meets(self, ask: Slo, template: int) -> bool:
+        """Whether a plan meets these SLOs, unloaded."""
+        return bool(self.meeting([ask])[0, template])
+
+    def meeting(self, asks: Sequence[Slo]) -> BoolArray:
+        """`(asks, plans)`: which plans meet which SLOs, unloaded."""
+        return self.figures.meeting(asks)
+
+    def look_around(self) -> None:
+        """Put what the others of the family have found meanwhile on the shelf."""
+        new = [o for o in self._family.plans[self._seen :] if o not in self._known]
+        self._seen = len(self._family.plans)
+        plans = [plan for plan in plans_of(self._programme, new) if plan is not None]
+        if plans:
+            self._shelved += plans
+            self.shelf = self.shelf.and_(self._figures(plans))
+
+    def take(self, shelved: Iterable[int]) -> int:
+        """Take plans in from these places of the shelf; says how many were not known."""
+        return self.add(self._shelved[k] for k in shelved)
+
+    def _figures(self, plans: Sequence[Found]) -> Figures:
+        percentile = self._programme.query.slo.percentile
+        options = np.array([plan.options for plan in plans], dtype=np.int64)
+        return Figures(
+            used(self._programme, self._layout, options)[:, self._used],
+            np.array([plan.usd for plan in plans]),
+            np.array([plan.latency_ms(percentile) for plan in plans]),
+            np.array([self._mean(plan.options) for plan in plans]),
+        )
+
+    def _mean(self, options: Options) -> float:
+        known = self._family.accuracy
+        if options not in known:
+            steps = zip(self._programme.steps, options, strict=True)
+            mean = self._accuracy.of({step.name: step.rows[o].config for step, o in steps})
+            known[options] = -1.0 if mean is None else mean
+            self._family.plans.append(options)
+        return known[options]

@@ -156,3 +156,16 @@ def test_the_seed_stands_in_the_decision_and_repeats_it(build, profile) -> None:
     first, second = (plan(scenario, seed=7, effort=MaxIterations(5)) for _ in range(2))
     assert first.seed == 7
     assert encode_decision(first) == encode_decision(second)
+
+
+def test_a_batch_of_one_may_be_quick_where_a_full_one_is_late(build, profile) -> None:
+    """The bound must see it too: at hardly any load batches are not full."""
+    rows = [
+        profile("a", "small", 10, batch=1, price_usd_per_call=1),
+        profile("a", "small", 40, batch=4, compute_s={"cores": 0.01}),
+    ]
+    query = {"rate_rps": 0.01, "slo": {"latency_ms": 20, "cost_usd_per_1000": 1}}
+    decision = plan(build(queueing=True, profiles=rows, query=query))
+    assert [a.share for a in decision.assignments] == [1]
+    assert decision.assignments[0].plan["a"].batch == 4
+    assert decision.bound_rps == pytest.approx(0.01)

@@ -279,6 +279,23 @@ def test_an_uplink_caps_the_sum_over_the_links_of_a_device(build, profile) -> No
     assert decision.rejected[0].binding == "uplink of pi"
 
 
+def test_the_bound_knows_that_batches_start_before_they_are_full(build, profile) -> None:
+    """A batch of one is in time where a full one is late, at a load too high for single steps."""
+    scenario = build(
+        queueing=True,
+        devices=[{"id": "pi", "class": "small", "tier": "device"}],
+        links=[],
+        profiles=[
+            profile("a", "small", 30, compute_s={"cores": 0.03}),
+            profile("a", "small", 60, compute_s={"cores": 0.01}, batch=4),
+        ],
+        query={"rate_rps": 100, "slo": {"latency_ms": 58, "percentile": 50}},
+    )
+    found = plan(scenario)
+    assert found.goodput_rps > 2 * 0.8 / 0.03
+    assert found.bound_rps >= found.goodput_rps
+
+
 def test_larger_batches_save_computation(build, profile) -> None:
     rows = [
         profile("a", "small", 100, compute_s={"cores": 0.1}),

@@ -147,3 +147,26 @@ def test_a_queue_that_would_grow_for_ever_is_not_planned(build, profile) -> None
     decision = plan(scenario)  # 2 cores x 10/s are just what is wanted
     assert all(a.estimate.latency_ms < 1e9 for a in decision.assignments)
     assert decision.goodput_rps < 20
+
+
+def test_pipelines_that_share_batches_each_have_lengths_of_their_own(build, profile) -> None:
+    """Only one of the two knows how long a request alone takes; both promise at one machine."""
+    pipelines = {n: {"operators": {"a": {}}, "input_bytes": 1} for n in ("p", "r")}
+    scenario = build(
+        queueing=True,
+        pipelines=pipelines,
+        profiles=[
+            profile("a", "small", 40, batch=4),
+            profile("p/a", "small", 10),
+        ],
+        queries=[
+            {"id": n, "pipeline": n, "source": "pi", "rate_rps": 0.01} for n in pipelines
+        ],
+    )  # fmt: skip
+    catalogue, ledger = Catalogue(scenario), Ledger(scenario)
+    step = {"a": Step(device="pi", config=Config(), batch=4)}
+    both = [place(catalogue, query, step) for query in scenario.queries]
+    for placed in both:
+        ledger.add(placed.use, 0.01)
+    late = [placed.latency_ms(ledger) for placed in (*both, *both[::-1])]
+    assert late == [pytest.approx(ms, rel=0.05) for ms in (10, 40, 40, 10)]

@@ -1,0 +1,153 @@
+"""What the sources of a market may choose for their whole queries, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from circinus_coordinator.planning.decomposition.classes import Market
+from circinus_coordinator.planning.decomposition.filling import Filling
+from circinus_coordinator.planning.decomposition.solve import Solution
+from circinus_coordinator.planning.decomposition.sources import Sources
+from circinus_coordinator.planning.decomposition.tree import Grove
+
+__all__ = ["Groves"]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Options of one source: where they stand among all, and what they use of its own."""
+
+    low: int
+    high: int
+    owner: IntArray
+    use: FloatArray
+
+
+class Groves:
+    """All options of all sources.
+
+    Attributes:
+        nodes: Sources with whole queries of their own.
+        loose: `(units,)` units that are not decided source by source.
+        shared: `(rows,)` resources that somebody else than one source's whole queries may use.
+        worth: `(options,)` of a query's requests.
+        use: `(options, rows)` of what is shared.
+        query, unit, template: `(options,)` what they stand for.
+    """
+
+    def __init__(
+        self, market: Market, solution: Solution, *, without: Collection[int] = ()
+    ) -> None:
+        """Sort units and resources.
+
+        Args:
+            market: Classes.
+            solution: Units.
+            without: Units that are to be loose in any case.
+        """
+        self._market, self._units = market, solution.units
+        self._sources = Sources(market, solution, Filling(market))
+        units = solution.units
+        count = np.array([q.count for q in market.catalogue.scenario.queries], dtype=np.int64)
+        apart = market.splittable | (count > 1)
+        of = np.repeat(np.arange(len(units)), np.diff(units.start))
+        self.loose: BoolArray = np.zeros(len(units), dtype=np.bool_)
+        self.loose[of[apart[units.query]]] = True
+        self.loose[list(without)] = True
+        self.first = self._sources.first
+        self.shared = self._shared()
+        self.nodes = [n for n, mine in self._sources.units.items() if not self.loose[mine].all()]
+        self.fill()
+
+    def own(self, node: int) -> Sequence[int]:
+        """Rows of a source's machine."""
+        return self._sources.own(node)
+
+    def mine(self, node: int) -> IntArray:
+        """Units that a source decides on."""
+        mine = self._sources.units[node]
+        return np.asarray(mine[~self.loose[mine]])
+
+    def _shared(self) -> BoolArray:
+        units = self._units
+        home = np.full(len(self._market.capacity), -1, dtype=np.int64)
+        for node in self._sources.units:
+            home[list(self.own(node))] = node
+        shared = home < 0
+        for number, kind in self._market.of_class():
+            mine = np.flatnonzero(units.kind == number)
+            if not len(mine):
+                continue
+            rows = kind.rows[units.site[mine]]
+            foreign = (home[rows] != self.first[mine][:, None]) | self.loose[mine][:, None]
+            shared[rows[foreign]] = True
+        return np.asarray(shared)
+
+    def fill(self) -> None:
+        """Take in all templates known by now."""
+        market, units = self._market, self._units
+        self._parts: dict[int, _Part] = {}
+        columns: list[list[IntArray]] = [[], [], []]
+        worth: list[FloatArray] = []
+        entries: list[tuple[IntArray, IntArray, FloatArray]] = []
+        low = 0
+        for node in self.nodes:
+            own = np.array(self.own(node), dtype=np.int64)
+            owner: list[IntArray] = []
+            used: list[FloatArray] = []
+            start = low
+            for unit in self.mine(node).tolist():
+                kind = market.classes[int(units.kind[unit])]
+                rows = kind.rows[units.site[unit]]
+                meets = kind.templates.meeting([kind.asks[int(units.ask[unit])]])[0]
+                plans = np.flatnonzero(meets).astype(np.int64)
+                each = kind.templates.use[plans]
+                here = np.zeros((len(plans), len(own)))
+                for f, row in enumerate(rows.tolist()):
+                    here[:, own == row] = each[:, f : f + 1]
+                there = self.shared[rows]
+                plan, feature = np.nonzero(each[:, there])
+                amount, at = each[:, there][plan, feature], rows[there][feature]
+                for query in units.query[units.start[unit] : units.start[unit + 1]].tolist():
+                    rate = float(market.rate[query])
+                    for column, value in zip(columns, (query, unit, None), strict=True):
+                        filled = plans if value is None else np.full_like(plans, value)
+                        column.append(filled)
+                    worth.append(np.full(len(plans), rate * float(units.weight[unit])))
+                    owner.append(np.full_like(plans, query))
+                    used.append(here * rate)
+                    entries.append((plan + low, at, amount * rate))
+                    low += len(plans)
+            room = np.maximum(market.capacity[own], 1e-12)
+            none = np.zeros((0, len(own)))
+            self._parts[node] = _Part(
+                start, low, _joined(owner), np.concatenate([none, *used]) / room
+            )
+        self.query, self.unit, self.template = (_joined(column) for column in columns)
+        self.worth: FloatArray = np.concatenate([np.zeros(0), *worth])
+        row, at = _joined([entry[0] for entry in entries]), _joined([e[1] for e in entries])
+        amount = np.concatenate([np.zeros(0), *(entry[2] for entry in entries)])
+        size = (low, len(market.capacity))
+        self.use = sparse.csr_matrix((amount, (row, at)), shape=size, dtype=np.float64)
+
+    def part(self, node: int) -> slice:
+        """Where a source's options stand."""
+        return slice(self._parts[node].low, self._parts[node].high)
+
+    def of(self, node: int, gain: FloatArray) -> Grove:
+        """The options of a source, given what all options leave."""
+        part = self._parts[node]
+        return Grove(owner=part.owner, gain=gain[part.low : part.high], use=part.use)
+
+
+def _joined(parts: Sequence[IntArray]) -> IntArray:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
