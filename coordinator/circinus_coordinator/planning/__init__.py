@@ -3,14 +3,17 @@
 from circinus_coordinator.planning.candidates import candidate_placements
 from circinus_coordinator.planning.explain import Explanation, explain
 from circinus_coordinator.planning.plan import PLANNERS, Planner, plan
+from circinus_coordinator.planning.replanning import Change, Replanner
 from circinus_coordinator.planning.stop import MaxIterations, MaxSeconds, Stop
 
 __all__ = [
     "PLANNERS",
+    "Change",
     "Explanation",
     "MaxIterations",
     "MaxSeconds",
     "Planner",
+    "Replanner",
     "Stop",
     "candidate_placements",
     "explain",

@@ -117,16 +117,16 @@ class Standing:
             names: Who has to be placed.
             also: How many of those who wait are asked as well.
         """
+        line: list[tuple[float, str]] = []
+        plans: dict[str, list[int]] = {}
         queue = [*names, *(name for _, name in self.waiting[:also])]
-        plans = {name: self._plans(self.asked[name]) for name in queue}
-        line = [(self.asked[name].price, name) for name in queue]
-        heapq.heapify(line)
-        served, budget = [], _DISLODGED * len(names)
+        for name in queue:
+            self._line_up(name, line, plans)
+        budget = _DISLODGED * len(names)
         while line:
-            _, name = heapq.heappop(line)
+            price, name = heapq.heappop(line)
             asked = self.asked[name]
-            _remove(self.waiting, (asked.price, name))
-            rows = set(self._used(asked))
+            rows = self._used(asked)
             done = self._put(asked, plans[name])
             while not done and budget > 0:
                 out = self._dearest(asked, plans[name])
@@ -134,17 +134,23 @@ class Standing:
                     break
                 budget -= 1
                 self._take_out(self.asked[out])
-                if out not in plans:
-                    plans[out] = self._plans(self.asked[out])
-                    heapq.heappush(line, (self.asked[out].price, out))
+                self._line_up(out, line, plans)
                 done = self._put(asked, plans[name])
             for row in self._used(asked) - rows:
-                bisect.insort(self._users[row], (asked.price, name))
-            if done:
-                served.append(name)
-            elif plans[name]:
-                bisect.insort(self.waiting, (asked.price, name))
-        return served
+                bisect.insort(self._users[row], (price, name))
+            if not done and plans[name]:
+                bisect.insort(self.waiting, (price, name))
+        return [name for name in queue if self.asked[name].left <= 0]
+
+    def _line_up(
+        self, name: str, line: list[tuple[float, str]], plans: dict[str, list[int]]
+    ) -> None:
+        asked = self.asked[name]
+        _remove(self.waiting, (asked.price, name))
+        if name not in plans:
+            plans[name] = self._plans(asked)
+        if (asked.price, name) not in line:
+            heapq.heappush(line, (asked.price, name))
 
     def _plans(self, asked: Asked) -> list[int]:
         """What a query may have, cheapest first."""
