@@ -146,8 +146,16 @@ def plan_of(programme: Programme, found: Found) -> Plan:
     return {name: steps[name] for name in programme.pipeline.operators}
 
 
-def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
+def place(
+    catalogue: Catalogue, query: Query, plan: Plan, *, network: Scenario | None = None
+) -> PlacedPlan:
     """Look up everything about a plan that does not depend on load.
+
+    Args:
+        catalogue: Knows the profiles.
+        query: Whose.
+        plan: Where and how its operators run.
+        network: A scenario whose links and uplinks count in place of the catalogue's.
 
     Raises:
         NoData: Where a step has no profile row, or a hop no link.
@@ -155,7 +163,8 @@ def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
     scenario = catalogue.scenario
     pipeline = scenario.pipelines[query.pipeline]
     rows = {name: _row(catalogue, query, name, plan) for name in pipeline.operators}
-    way = _Way(scenario)
+    network = network or scenario
+    way = _Way(network)
     stops = _stops(way, query, pipeline, plan, rows)
     exits = _exits(way, query, pipeline, plan, rows)
     usage, machine = _compute_usd(catalogue, plan, rows)
@@ -165,7 +174,7 @@ def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
         stops=stops,
         exits=tuple((k, ms) for k, ms, _ in exits),
         exit_wires=tuple(taken for _, _, taken in exits),
-        use=Use.of(scenario, _uses(catalogue, pipeline, plan, rows), way.moves, arrival_scv(query)),
+        use=Use.of(network, _uses(catalogue, pipeline, plan, rows), way.moves, arrival_scv(query)),
         accuracy=catalogue.accuracy(query.pipeline).of({n: s.config for n, s in plan.items()}),
         usage_usd=usage,
         machine_usd=machine,
