@@ -29,15 +29,25 @@ class AccuracyTable:
     """The measured accuracies of one pipeline.
 
     A row holds for every value of a neutral knob, unless the very vector has its own row.
+
+    Args:
+        scenario: What was measured.
+        pipeline: Its name.
+        known: The table of the same rows in another scenario.
     """
 
-    def __init__(self, scenario: Scenario, pipeline: str) -> None:
+    def __init__(
+        self, scenario: Scenario, pipeline: str, known: AccuracyTable | None = None
+    ) -> None:
         self._operators = scenario.pipelines[pipeline].operators
         self._exact: dict[Key, float] = {}
         self._alike: dict[Key, float] = {}
         self._vectors: dict[object, dict[Vector, float]] = {}
         self._cores: dict[tuple[str, Config], Config] = {}
         self._neutral = any(spec.neutral_knobs for spec in self._operators.values())
+        if known is not None and known.neutral_knobs == self.neutral_knobs:
+            self._exact, self._alike = known._exact, known._alike
+            return
         for row in scenario.accuracy:
             if row.pipeline == pipeline:
                 self._exact[row.key] = row.mean
@@ -49,6 +59,11 @@ class AccuracyTable:
         if key in self._exact or not self._neutral:
             return self._exact.get(key)
         return self._alike.get(self._essence(key))
+
+    @property
+    def neutral_knobs(self) -> dict[str, tuple[str, ...]]:
+        """By operator, the knobs that no accuracy depends on."""
+        return {name: spec.neutral_knobs for name, spec in self._operators.items()}
 
     def levels(self) -> list[float]:
         """The distinct accuracies that occur, best first."""

@@ -64,7 +64,7 @@ class Scene:
 
     def changed(self, query: str, changes: Iterable[Relaxation]) -> Scene:
         """All that is served, in the scenario with some changes to its fleet."""
-        catalogue = Catalogue(applied(self.scenario, query, changes))
+        catalogue = Catalogue(applied(self.scenario, query, changes), self.catalogue)
         assigned = [(place(catalogue, p.query, p.plan), share) for p, share in self.assigned]
         return Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
 
