@@ -20,6 +20,7 @@ from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.decomposition.worth import row_prices
 from circinus_coordinator.planning.decomposition.writing import write
 from circinus_coordinator.planning.greedy import NAME, greedy
+from circinus_coordinator.planning.minimums import promised, with_minimums
 from circinus_coordinator.planning.renting import rent_at_large, with_cost_bound
 from circinus_coordinator.planning.stop import Stop
 
@@ -33,7 +34,14 @@ def decomposed(
     scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None, clock: Clock
 ) -> Decision:
     """Plan; see the module."""
-    if scenario.queueing or len(scenario.queries) <= _FEW:
+    one_by_one = scenario.queueing or len(scenario.queries) <= _FEW
+    if promised(scenario):
+
+        def plan(first: Scenario) -> Decision:
+            return decomposed(first, effort=effort, seed=seed, previous=previous, clock=clock)
+
+        return with_minimums(scenario, plan, seed=seed, clock=clock, one_by_one=one_by_one)
+    if one_by_one:
         return greedy(scenario, effort=effort, seed=seed, previous=previous, clock=clock)
     return at_large(scenario, seed=seed, clock=clock, previous=previous)
 
