@@ -131,7 +131,7 @@ def relax(
         )
         solution.pool, solution.mixture, solution.prices = pool, mixture, mixture.prices
     if len(units) <= _FEW:
-        _sharpen(market, solution)
+        _tighten(market, solution)
     solution.seconds = {
         "discover": discovered - began,
         "dual": risen - discovered,
@@ -141,7 +141,7 @@ def relax(
     return solution
 
 
-def _sharpen(market: Market, solution: Solution) -> None:
+def _tighten(market: Market, solution: Solution) -> None:
     """Lower the bound to what the mixture of most goodput reaches, whatever it costs.
 
     The mixture itself heeds dollars, so that its prices leave a gap where a plan is very dear.
