@@ -32,6 +32,8 @@ def save(guide: Guide, chosen: Selection, solo: Mapping[str, Alone]) -> None:
         solo: What each query would take alone.
     """
     for tenant in sorted(chosen.tenants, key=_usd_per_second, reverse=True):
+        if tenant not in chosen.tenants:  # one with another plan of the query by now
+            continue
         chosen.begin()
         chosen.withdraw(tenant)
         for placed in _cheaper(guide, chosen, solo, tenant):

@@ -49,3 +49,22 @@ def test_a_plan_goes_to_the_cheaper_machine_if_there_is_room(build, profile, tak
     assert now.share == 1.0
     assert now.placed.plan["a"].device == device
     assert chosen.share_of("settled") == taken
+
+
+def test_two_plans_of_a_query_may_become_one(build, profile) -> None:
+    scenario = build(
+        queueing=True,
+        profiles=[profile("a", "middle", 100), profile("a", "large", 100)],
+        query={"rate_rps": 5, "slo": {"latency_ms": 400}},
+    )
+    catalogue = Catalogue(scenario)
+    found = market(catalogue)
+    binder = Binder(found)
+    guide = Guide(found, relax(found), binder)
+    chosen = Selection(catalogue, Ledger(scenario))
+    (query,) = scenario.queries
+    for machine, share in (("srv", 0.5), ("box", 0.3)):
+        steps = {"a": Step(device=machine, config=Config({}), batch=1)}
+        chosen.admit(place(catalogue, query, steps), share)
+    save(guide, chosen, all_alone(found, binder))
+    assert [(a.placed.plan["a"].device, a.share) for a in chosen.admitted] == [("box", 0.8)]
