@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,34 +83,26 @@ class PlacedPlan:
         return {*self.use.linear, *((MEMORY, step.device) for step in self.use.steps)}
 
     def latency_ms(self, ledger: Ledger | None = None) -> float:
-        """Latency at the SLO's percentile at the ledger's loads; without one, unloaded.
+        """Latency at the SLO's percentile at the ledger's loads; without one, at no load less.
 
-        Never below that of requests that nobody keeps waiting, which bounds what can be served.
+        At any load it is at least that, so that what bounds plans at no load bounds them all.
         """
         percent = self.query.slo.percentile
+        least = percentile_ms(*added(*self.delays(None)), percent)
         if ledger is None or not ledger.scenario.queueing:
-            return percentile_ms(*added(*self.delays(None)), percent)
-        return max(self.least_ms, promised_ms(*self.delays(ledger), percent))
-
-    @property
-    def least_ms(self) -> float:
-        """Latency at the SLO's percentile where nothing waits and batches take their least."""
-        steps, exits = self.delays(None)
-        least = []
-        for delays, step in zip(steps, self.use.steps, strict=True):
-            factor = min(step.factors)
-            service = delays.service[0] * factor, delays.service[1] * factor**2
-            least.append(dataclasses.replace(delays, service=service))
-        return percentile_ms(*added(least, exits), self.query.slo.percentile)
+            return least
+        return max(least, promised_ms(*self.delays(ledger), percent))
 
     def delays(self, ledger: Ledger | None) -> tuple[list[Delays], list[Arrival]]:
-        """All on a request's way, and its delivery; without a ledger nothing waits."""
+        """All on a request's way, and its delivery; without a ledger the least of it."""
         steps = []
         for stop, step in zip(self.stops, self.use.steps, strict=True):
             service: Moments = (stop.mean, stop.variance)
             waits: tuple[Waiting, ...] = ()
             if ledger is not None:
                 service, waits = ledger.through(step, *service, self.use.deadline_ms)
+            elif step.quickest < 1:
+                service = stop.mean * step.quickest, stop.variance * step.quickest**2
             steps.append(Delays(self._sent(stop.arrivals, stop.wires, ledger), service, waits))
         return steps, list(self._sent(self.exits, self.exit_wires, ledger))
 

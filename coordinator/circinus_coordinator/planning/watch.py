@@ -23,7 +23,7 @@ class Watch:
         self.placed = placed
         limit = placed.query.slo.latency_ms
         self._limit = math.inf if limit is None else limit * (1 + TOLERANCE)
-        self._least_ms = placed.least_ms
+        self._least_ms = placed.latency_ms()
         self._known: tuple[object, bool] | None = None
 
     def late(self, ledger: Ledger) -> bool:
@@ -43,10 +43,8 @@ class Watch:
         steps, exits = self.placed.delays(None)
         entering = []
         for delays, step in zip(steps, self.placed.use.steps, strict=True):
-            least = min(step.factors)  # a batch may start with less than it could hold
-            service = delays.service[0] * least, delays.service[1] * least**2
             wait = (ledger.entering(step),)
-            entering.append(dataclasses.replace(delays, service=service, waits=wait))
+            entering.append(dataclasses.replace(delays, waits=wait))
         return self._late(entering, exits)
 
     def _late(self, steps: Sequence[Delays], exits: Sequence[Arrival]) -> bool:
