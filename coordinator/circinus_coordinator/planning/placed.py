@@ -275,7 +275,8 @@ def _uses(
     rows: Mapping[str, OperatorProfile],
 ) -> list[StepUse]:
     pipeline = catalogue.scenario.pipelines[query.pipeline]
-    passed, twins = _passed(network, query, plan, rows), _twins(query, pipeline, plan)
+    passed = _passed(network, pipeline, query, plan, rows)
+    twins = _twins(query, pipeline, plan)
     return [
         StepUse(
             key=(plan[name].device, spec.implementation, row.config, row.batch),
@@ -317,10 +318,13 @@ def _which(row: OperatorProfile) -> tuple[Config, int]:
 
 
 def _passed(
-    scenario: Scenario, query: Query, plan: Plan, rows: Mapping[str, OperatorProfile]
+    network: Scenario,
+    pipeline: Pipeline,
+    query: Query,
+    plan: Plan,
+    rows: Mapping[str, OperatorProfile],
 ) -> dict[str, Passed]:
     """Of each operator the stations that its requests have been through, wires among them."""
-    pipeline = scenario.pipelines[query.pipeline]
     here: dict[str, Passed] = {}
     after: dict[str, Passed] = {}
     for name, spec in pipeline.operators.items():
@@ -330,7 +334,7 @@ def _passed(
             came = [(query.source[name], pipeline.input_bytes[name], ())]
         found: dict[tuple[float, float], None] = {}
         for start, size, before in came:
-            sent = [(ms, 0.0) for _, ms in wires(scenario, start, device, size)]
+            sent = [(ms, 0.0) for _, ms in wires(network, start, device, size)]
             found.update(dict.fromkeys((*before, *sent)))
         here[name] = tuple(found)
         mean = row.latency_ms.mean
