@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from circinus_coordinator.generation import generate
@@ -22,6 +22,7 @@ from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.rounding import round_off
 from circinus_coordinator.planning.decomposition.sharpening import sharpen
 from circinus_coordinator.planning.decomposition.solve import Solution, relax
+from circinus_coordinator.planning.decomposition.sources import Piece
 
 __all__ = ["SIZES", "scale"]
 
@@ -130,8 +131,7 @@ def _place(found: Market, solution: Solution, bound: float, seed: int) -> _Place
     place_s = time.process_time() - began
     found.splittable[:] = False
     mixed = relax(found, prices=solution.prices)
-    sharpen(found, mixed)
-    whole = _goodput(found, mixed, seed)
+    whole = _goodput(found, mixed, seed, sharpen(found, mixed, seed=seed))
     return _Placed(place_s, 1 - split / bound, 1 - whole / min(bound, mixed.bound_rps))
 
 
@@ -143,6 +143,6 @@ def _certified(found: Market, solution: Solution) -> tuple[float, float]:
     return bound, time.process_time() - began
 
 
-def _goodput(found: Market, solution: Solution, seed: int) -> float:
-    placed = round_off(found, solution, seed=seed)
+def _goodput(found: Market, solution: Solution, seed: int, agreed: Sequence[Piece] = ()) -> float:
+    placed = round_off(found, solution, seed=seed, agreed=agreed)
     return float(sum(p.rate * found.weight[p.query] for p in placed))

@@ -59,10 +59,11 @@ def at_large(
     prices = row_prices(found, previous.prices) if previous and previous.prices else None
     compiled = clock()
     solution = relax(found, prices=prices, clock=clock)
-    sharpen(found, solution, clock=clock)
+    # Planning anew after a small change is to be quick, and mostly leaves things as they are.
+    agreed = [] if kept else sharpen(found, solution, seed=seed, clock=clock)
     relaxed = clock()
     placed, renting = rent_at_large(
-        found, solution, round_off(found, solution, seed=seed, kept=kept), seed=seed
+        found, solution, round_off(found, solution, seed=seed, kept=kept, agreed=agreed), seed=seed
     )
     seconds = {
         "compile": compiled - started,
