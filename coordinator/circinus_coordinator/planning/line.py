@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import xlog1py, xlogy
 
 __all__ = ["ENDLESS", "NOTHING", "Delay", "Kind", "delays"]
 
@@ -36,6 +37,8 @@ _TIMES = 14
 _LONGEST = 10.0
 # Exponential lives, nearly: the exponent of the survival function stays finite.
 _MOST_VARIABLE = 0.98
+# Of so many workers the ways to choose some are still a float.
+_COUNTABLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +226,19 @@ def _with(held: FloatArray, units: int, workers: int, running: FloatArray) -> Fl
     """`(size + 1, times)` chances of what is held, with so many more workers; more is left out."""
     if workers <= 0:
         return held
-    rest = 1.0 - running
-    found: FloatArray = held * rest**workers
+    found: FloatArray = held * (1.0 - running) ** workers
     for n in range(1, min(workers, (len(held) - 1) // units) + 1):
-        chance = math.comb(workers, n) * running**n * rest ** (workers - n)
+        chance = _chance(workers, n, running)
         found[n * units :] += held[: len(held) - n * units] * chance
     return found
+
+
+def _chance(workers: int, n: int, running: FloatArray) -> FloatArray:
+    """That `n` of the workers run, each with this chance; `(times,)`."""
+    if workers <= _COUNTABLE:
+        return np.asarray(math.comb(workers, n) * running**n * (1.0 - running) ** (workers - n))
+    ways = math.lgamma(workers + 1) - math.lgamma(n + 1) - math.lgamma(workers - n + 1)
+    return np.asarray(np.exp(ways + xlogy(n, running) + xlog1py(workers - n, -running)))
 
 
 def _moments(times: FloatArray, late: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
