@@ -1,7 +1,7 @@
 """Ways to get from steps and their waiting to a percentile of the whole plan.
 
-All but `present` are only here to be compared with. Each takes the waiting at workers and devices
-from the planner's ledger, so that what differs is how the parts are put together.
+They are only here to be compared with what the planner promises. Each takes the waiting at workers
+and devices from the planner's ledger, so that what differs is how the parts are put together.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def additive(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
     return float(_along(placed, own, values, lambda m, v: np.array([_gamma(m, v, percentile)]))[0])
 
 
-def present(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
-    """What the planner promises: `planning.latency`."""
+def added(placed: PlacedPlan, own: list[Part], percentile: float) -> float:
+    """What the search adds up: `planning.latency`."""
     mean, variance = _along(
         placed,
         own,
@@ -208,7 +208,7 @@ def convolution(placed: PlacedPlan, own: list[Part], percentile: float) -> float
     """Distributions convolved by FFT; at joins the distribution functions are multiplied."""
     if _never(own):
         return math.inf
-    top = 4 * present(placed, own, 99.9) + 1e-9
+    top = 4 * added(placed, own, 99.9) + 1e-9
     cell = top / CELLS
     done: list[FloatArray] = []
     for stop, mine in zip(placed.stops, own, strict=True):
@@ -298,6 +298,6 @@ MODELS: dict[str, Callable[[PlacedPlan, list[Part], float], float]] = {
     "gamma": gamma,
     "lognormal": lognormal,
     "convolution": convolution,
-    "the planner's": present,
+    "as searched": added,
 }
 """From a plan, its parts and a percentile to milliseconds."""

@@ -23,6 +23,7 @@ from circinus_coordinator.simulation import simulate
 
 __all__ = ["BANDS", "Observed", "main", "observe", "summary"]
 
+PLANNER = "the planner's"
 WITHIN, TARGET = 0.10, 0.90
 ERROR = 0.02
 BANDS = ((0.0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.81))
@@ -85,7 +86,8 @@ def observe(now: Loaded, *, seed: int, runs: int = RUNS, most: int = MOST) -> li
                 simulated_ms=mean,
                 error=float(values[:, k].std(ddof=1)) / math.sqrt(runs) / mean,
                 promised_ms={
-                    name: model(placed, own, percentile) for name, model in MODELS.items()
+                    **{name: model(placed, own, percentile) for name, model in MODELS.items()},
+                    PLANNER: placed.latency_ms(now.ledger),
                 },
             )
         )
@@ -131,7 +133,7 @@ def _print(title: str, observed: Sequence[Observed]) -> dict[str, dict[str, floa
     print(f"\n{title}: {len(observed)} plans")
     print(f"{'':16}{'within 10 %':>12}{'target':>9}{'bias':>8}{'lowest':>9}{'highest':>9}")
     found = {}
-    for name in MODELS:
+    for name in (*MODELS, PLANNER):
         s = found[name] = summary(observed, name)
         print(f"{name:16}{s['within']:>12.1%}{'>=90 %':>9}{s['bias']:>+8.1%}"
               f"{s['low']:>+9.1%}{s['high']:>+9.1%}")  # fmt: skip

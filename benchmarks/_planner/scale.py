@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks._planner.replan import replan
 from circinus_coordinator.generation import generate
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposition.bound import lagrangian, price_all
@@ -22,6 +23,7 @@ from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.rounding import round_off
 from circinus_coordinator.planning.decomposition.sharpening import sharpen
 from circinus_coordinator.planning.decomposition.solve import Solution, relax
+from circinus_coordinator.planning.decomposition.sources import Piece
 
 __all__ = ["SIZES", "scale"]
 
@@ -30,18 +32,28 @@ _SOLVE_S = (0.3, 2.0, 20.0, 90.0)
 _CERTIFY_S = (0.3, 2.0, 15.0, 120.0)
 _SPLIT = (0.002, 0.002, 0.002, 0.005)
 _WHOLE = (0.01, 0.015, 0.02, 0.02)
+# Placing more takes longer than all the rest.
+_PLACED = 10_000
+_PEAK_MB = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    place_s: float
+    split_gap: float
+    whole_gap: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     size: int
+    classes: int
     cold_s: float
+    settle_s: float
     solve_s: float
     certify_s: float
-    place_s: float
     mixture_gap: float
-    split_gap: float
-    whole_gap: float
+    placed: _Placed | None
     peak_mb: float
 
 
@@ -49,20 +61,33 @@ def scale(largest: int, seed: int) -> int:
     """Print the table for all sizes up to `largest` queries."""
     print(f"one scenario each, seed {seed}, contention 0.5, queueing off; seconds of CPU")
     print(
-        f"{'queries/devices':>18} {'cold':>8} {'solve':>16} {'certify':>16} {'place':>8} "
-        f"{'mixture gap':>12} {'split gap':>18} {'whole gap':>18} {'peak MB':>8}"
+        f"{'queries/devices':>18} {'classes':>8} {'cold':>7} {'settle':>7} {'solve':>17} "
+        f"{'certify':>17} {'mixture gap':>22} {'place':>7} {'split gap':>20} {'whole gap':>20} "
+        f"{'peak MB':>20}"
     )
     for row in _rows(largest, seed):
         queries, devices = SIZES[row.size]
         print(
-            f"{f'{queries}/{devices}':>18} {row.cold_s:8.1f} "
-            f"{_cell(row.solve_s, _SOLVE_S[row.size], '.2f')} "
-            f"{_cell(row.certify_s, _CERTIFY_S[row.size], '.2f')} {row.place_s:8.1f} "
-            f"{row.mixture_gap:12.3%} {_cell(row.split_gap, _SPLIT[row.size], '.3%', 18)} "
-            f"{_cell(row.whole_gap, _WHOLE[row.size], '.3%', 18)} {row.peak_mb:8.0f}",
+            f"{f'{queries}/{devices}':>18} {row.classes:8d} {row.cold_s:7.1f} {row.settle_s:7.1f} "
+            f"{_cell(row.solve_s, _SOLVE_S[row.size], '.2f', 17)} "
+            f"{_cell(row.certify_s, _CERTIFY_S[row.size], '.2f', 17)} "
+            f"{_cell(row.mixture_gap, _SPLIT[row.size], '.4%', 22)} {_placing(row)} "
+            f"{_cell(row.peak_mb, _PEAK_MB, '.0f', 20)}",
             flush=True,
         )
+    for queries, devices in SIZES:
+        if queries <= min(largest, _PLACED):
+            print(replan(queries, devices, seed), flush=True)
     return 0
+
+
+def _placing(row: _Row) -> str:
+    if row.placed is None:
+        return f"{'-':>7} {'-':>20} {'-':>20}"
+    return (
+        f"{row.placed.place_s:7.1f} {_cell(row.placed.split_gap, _SPLIT[row.size], '.3%', 20)} "
+        f"{_cell(row.placed.whole_gap, _WHOLE[row.size], '.3%', 20)}"
+    )
 
 
 def _cell(value: float, target: float, style: str, width: int = 16) -> str:
@@ -81,29 +106,37 @@ def _rows(largest: int, seed: int) -> Iterator[_Row]:
         )
         began = time.process_time()
         found = market(Catalogue(scenario))
+        compiled = time.process_time() - began
         first = relax(found, clock=time.process_time)
-        cold = time.process_time() - began
-        solution = relax(found, prices=first.prices, clock=time.process_time)
-        solve_s = solution.seconds["dual"] + solution.seconds["master"]
+        discovered, prices = first.seconds["discover"], first.prices
+        settled = sum(first.seconds.values()) - discovered
+        del first
+        solution = relax(found, prices=prices, clock=time.process_time)
         bound, certify_s = _certified(found, solution)
-        began = time.process_time()
-        split = _goodput(found, solution, seed)
-        place_s = time.process_time() - began
-        found.splittable[:] = False
-        mixed = relax(found, prices=solution.prices)
-        sharpen(found, mixed)
-        whole = _goodput(found, mixed, seed)
+        gap = 1 - solution.goodput_rps / bound
+        placed = _place(found, solution, bound, seed) if queries <= _PLACED else None
         yield _Row(
             size=size,
-            cold_s=cold,
-            solve_s=solve_s,
+            classes=len(found.classes),
+            cold_s=compiled + discovered,
+            settle_s=settled,
+            solve_s=solution.seconds["dual"] + solution.seconds["master"],
             certify_s=certify_s,
-            place_s=place_s,
-            mixture_gap=1 - solution.goodput_rps / bound,
-            split_gap=1 - split / bound,
-            whole_gap=1 - whole / min(bound, mixed.bound_rps),
+            mixture_gap=gap,
+            placed=placed,
             peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )
+
+
+def _place(found: Market, solution: Solution, bound: float, seed: int) -> _Placed:
+    """Put the mixture on machines; then again where nobody may be split, which `found` is told."""
+    began = time.process_time()
+    split = _goodput(found, solution, seed)
+    place_s = time.process_time() - began
+    found.splittable[:] = False
+    mixed = relax(found, prices=solution.prices)
+    whole = _goodput(found, mixed, seed, sharpen(found, mixed, seed=seed))
+    return _Placed(place_s, 1 - split / bound, 1 - whole / min(bound, mixed.bound_rps))
 
 
 def _certified(found: Market, solution: Solution) -> tuple[float, float]:
@@ -114,6 +147,6 @@ def _certified(found: Market, solution: Solution) -> tuple[float, float]:
     return bound, time.process_time() - began
 
 
-def _goodput(found: Market, solution: Solution, seed: int) -> float:
-    placed = round_off(found, solution, seed=seed)
+def _goodput(found: Market, solution: Solution, seed: int, agreed: Sequence[Piece] = ()) -> float:
+    placed = round_off(found, solution, seed=seed, agreed=agreed)
     return float(sum(p.rate * found.weight[p.query] for p in placed))

@@ -171,8 +171,9 @@ def _time(options: Options, results: Sequence[Result], found: Sequence[Pair]) ->
     headers += ["theirs/ours", "CPU", "at"]
     return [
         *grid(headers, _rows(options, results, found, cells)),
-        "cold: from nothing, on the clock and of CPU; classes: the part of it for what depends on",
-        "query classes only; warm: once more, the decision known (baselines keep nothing);",
+        "cold: from nothing, on the clock and of CPU; classes: CPU of it for what depends on query",
+        "classes only; warm: once more, the decision known (baselines keep nothing); to explain",
+        "refusals, which no baseline does, counts on the clock only;",
         "theirs/ours: cold, over the scenarios (at) in which ours has no less simulated goodput",
     ]
 

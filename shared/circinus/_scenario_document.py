@@ -17,7 +17,7 @@ from circinus.fleet import Billing, Device, DeviceClass, Link
 from circinus.operator import KnobValue
 from circinus.pipeline import AccuracyTask, Config, Deliver, OperatorSpec, Pipeline
 from circinus.profile import AccuracyProfile, LatencyStats, OperatorProfile, Provenance
-from circinus.query import Query, Sink, Slo, Source
+from circinus.query import Query, Sink, Slo, Source, Tenant
 
 if TYPE_CHECKING:
     from circinus.scenario import Scenario, Submission
@@ -140,6 +140,10 @@ class SubmissionDocument(_Strict, frozen=True):
     queries: list[QueryDocument] = []
 
 
+class TenantDocument(_Strict, frozen=True):
+    min_share: float = 0.0
+
+
 class ScenarioDocument(SubmissionDocument, frozen=True):
     tiers: tuple[str, ...] = ("device", "edge", "cloud")
     device_classes: dict[str, DeviceClassDocument] = {}
@@ -149,6 +153,7 @@ class ScenarioDocument(SubmissionDocument, frozen=True):
     accuracy: list[AccuracyDocument] = []
     max_utilisation: float = 0.8
     queueing: bool = True
+    tenants: dict[str, TenantDocument] = {}
 
 
 def device_class(name: str, raw: DeviceClassDocument) -> DeviceClass:
@@ -279,6 +284,10 @@ def _below(key: str) -> Iterator[None]:
         raise error.within(key=key) from None
 
 
+def tenant(name: str, raw: TenantDocument) -> Tenant:
+    return Tenant(name=name, min_share=raw.min_share)
+
+
 def submission_document(s: Submission) -> dict[str, Any]:
     """The submission as plain lists and maps, defaults left out."""
     raw = SubmissionDocument(
@@ -334,6 +343,7 @@ def scenario_document(s: Scenario) -> dict[str, Any]:
         queries=[_query(q) for q in s.queries],
         max_utilisation=s.max_utilisation,
         queueing=s.queueing,
+        tenants={name: TenantDocument(min_share=t.min_share) for name, t in s.tenants.items()},
     )
     return _builtins(raw)
 

@@ -32,6 +32,7 @@ __all__ = [
     "Relaxation",
     "ResourcePrice",
     "Step",
+    "TenantShare",
     "decode_decision",
     "encode_decision",
     "load_decision",
@@ -99,6 +100,43 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TenantShare:
+    """What became of a tenant's minimum share; weighted requests per second.
+
+    Attributes:
+        tenant: The label.
+        min_share: The part of `reach_rps` that was to be served at least.
+        reach_rps: What its queries would reach with the fleet to themselves, as if nothing waited
+            and any traffic could be split.
+        goodput_rps: What they reach.
+        attainable: No proof that the minimum cannot be kept beside those of others.
+    """
+
+    tenant: str
+    min_share: float
+    reach_rps: float
+    goodput_rps: float
+    attainable: bool = True
+
+    @property
+    def share(self) -> float:
+        """The part of its reach that is served; 1 where nothing is within reach."""
+        return self.goodput_rps / self.reach_rps if self.reach_rps > 0 else 1.0
+
+    @property
+    def kept(self) -> bool:
+        """Whether the minimum is, but for rounding."""
+        return self.share >= self.min_share * (1 - 1e-6)
+
+    def __str__(self) -> str:
+        told = f"tenant {self.tenant}: {self.share:.1%} of what it could reach alone"
+        if self.kept:
+            return f"{told}, {self.min_share:.1%} promised"
+        why = "no plan was found that keeps it" if self.attainable else "no plan keeps it"
+        return f"{told}, short of the {self.min_share:.1%} promised: {why}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """Cost of a decision in US dollars per hour."""
 
@@ -130,6 +168,7 @@ class Decision:
             out. Empty where nobody priced them.
         deployment_bound_usd_hour: No decision of at least this goodput costs less per hour in
             all (`deployment.total`); None where that was not proved.
+        tenants: Those with a minimum share, in the scenario's order.
     """
 
     planner: str
@@ -145,6 +184,7 @@ class Decision:
     evaluations: int | None = None
     prices: tuple[ResourcePrice, ...] = ()
     deployment_bound_usd_hour: float | None = None
+    tenants: tuple[TenantShare, ...] = ()
 
     @property
     def gap(self) -> float | None:
@@ -176,6 +216,14 @@ class _Rejection(msgspec.Struct, forbid_unknown_fields=True):
     relaxations: list[RelaxationDocument] = []
 
 
+class _TenantShare(msgspec.Struct, forbid_unknown_fields=True):
+    tenant: str
+    min_share: float
+    reach_rps: float
+    goodput_rps: float
+    attainable: bool = True
+
+
 class _Decision(msgspec.Struct, forbid_unknown_fields=True):
     circinus: int
     planner: str
@@ -192,6 +240,7 @@ class _Decision(msgspec.Struct, forbid_unknown_fields=True):
     evaluations: int | None = None
     prices: list[PriceDocument] = []
     deployment_bound_usd_hour: float | None = None
+    tenants: list[_TenantShare] = []
 
 
 def encode_decision(decision: Decision) -> bytes:
@@ -222,6 +271,11 @@ def encode_decision(decision: Decision) -> bytes:
         document["prices"] = [price_document(price) for price in decision.prices]
     if decision.deployment_bound_usd_hour is not None:
         document["deployment_bound_usd_hour"] = decision.deployment_bound_usd_hour
+    if decision.tenants:
+        document["tenants"] = [
+            _TenantShare(t.tenant, t.min_share, t.reach_rps, t.goodput_rps, t.attainable)
+            for t in decision.tenants
+        ]
     return documents.encode(document)
 
 
@@ -281,6 +335,10 @@ def decode_decision(data: bytes, *, name: str = "decision") -> Decision:
             evaluations=raw.evaluations,
             prices=tuple(_price(i, p) for i, p in enumerate(raw.prices)),
             deployment_bound_usd_hour=raw.deployment_bound_usd_hour,
+            tenants=tuple(
+                TenantShare(**{name: getattr(t, name) for name in _TenantShare.__struct_fields__})
+                for t in raw.tenants
+            ),
         )
     except InvalidInput as error:
         raise error.within(file=name) from None

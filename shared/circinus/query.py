@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from circinus import _checks as check
 from circinus.errors import InvalidInput
 
-__all__ = ["Query", "Sink", "Slo", "Source"]
+__all__ = ["Query", "Sink", "Slo", "Source", "Tenant"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +98,23 @@ class Sink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """What is promised to all queries of a label together.
+
+    Attributes:
+        name: The label.
+        min_share: Part of the weighted goodput that they would reach with the fleet to themselves,
+            and that they are to have at least, in [0, 1].
+    """
+
+    name: str
+    min_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        check.fraction(self.min_share, "min_share")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A pipeline with its workload and SLOs.
 
@@ -109,7 +126,7 @@ class Query:
         weight: Worth of a request that meets all its SLOs.
         splittable: Its traffic may be shared among several plans.
         count: Number of identical queries this one stands for.
-        tenant: A label.
+        tenant: A label; `Scenario.tenants` may promise something to its queries.
         slo: What is promised.
         input: Where requests come from.
         output: Where results go.

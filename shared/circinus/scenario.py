@@ -21,7 +21,7 @@ from circinus.errors import InvalidInput
 from circinus.fleet import Device, DeviceClass, Link, Network
 from circinus.pipeline import Pipeline
 from circinus.profile import AccuracyProfile, OperatorProfile
-from circinus.query import Query
+from circinus.query import Query, Tenant
 
 __all__ = [
     "DEFAULT_TIERS",
@@ -71,6 +71,7 @@ class Scenario:
         queries: What is to be planned.
         max_utilisation: Fraction of every per-second capacity that may be planned.
         queueing: Estimates include queueing delay.
+        tenants: What is promised to queries of a label, by label; none of them need be there.
     """
 
     tiers: tuple[str, ...] = DEFAULT_TIERS
@@ -83,6 +84,7 @@ class Scenario:
     queries: tuple[Query, ...] = ()
     max_utilisation: float = DEFAULT_MAX_UTILISATION
     queueing: bool = True
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_fleet(self)
@@ -274,6 +276,7 @@ def decode_scenario(data: bytes, *, name: str = "scenario") -> Scenario:
             queries=_rows(raw.queries, lambda q: wire.query(q, pipelines), "queries"),
             max_utilisation=raw.max_utilisation,
             queueing=raw.queueing,
+            tenants=_named(raw.tenants, wire.tenant, "tenants"),
         )
     except InvalidInput as error:
         if raw.queries and not (raw.devices or raw.device_classes):

@@ -17,7 +17,7 @@ from circinus.decision import (
 from circinus.fleet import Billing, Device, DeviceClass, Link
 from circinus.pipeline import AccuracyTask, Config, Deliver, OperatorSpec, Pipeline
 from circinus.profile import AccuracyProfile, LatencyStats, OperatorProfile, Provenance
-from circinus.query import Query, Sink, Slo, Source
+from circinus.query import Query, Sink, Slo, Source, Tenant
 from circinus.scenario import Scenario
 
 # What YAML might take for something else than text (no, null, 1e3, dates) is on purpose in here.
@@ -120,6 +120,10 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         ),
         queries=tuple(draw(st.lists(queries(found, ids), max_size=3, unique_by=lambda q: q.id))),
         max_utilisation=draw(st.floats(0.01, 1)), queueing=draw(st.booleans()),
+        tenants={
+            name: Tenant(name=name, min_share=draw(fractions))
+            for name in draw(st.lists(texts, max_size=2, unique=True))
+        },
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from circinus.decision import Decision, encode_decision
+from circinus.query import Tenant
 from circinus.scenario import Scenario, decode_scenario
 from circinus_coordinator.planning import MaxIterations, plan
 from circinus_coordinator.planning.decomposed import at_large
@@ -195,6 +196,27 @@ def test_numbers_out_of_all_proportion_are_decided_soundly(
     scenario = _scaled(rng, scenario, what)
     for decision in decisions(scenario, seed):
         assert checker.violations(scenario, decision) == []
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=25, **_some)
+@given(seeds, st.booleans())
+def test_decisions_with_minimum_shares_are_sound(seed: int, queueing: bool) -> None:
+    rng = random.Random(seed)
+    scenario = random_scenario(rng, queries=rng.randint(1, 4), queueing=queueing)
+    scenario = dataclasses.replace(
+        scenario,
+        queries=tuple(
+            dataclasses.replace(q, tenant=rng.choice(["a", "b", None])) for q in scenario.queries
+        ),
+        tenants={name: Tenant(name=name, min_share=rng.choice([0.1, 0.5, 1.0])) for name in "ab"},
+    )
+    decision = plan(scenario, effort=MaxIterations(2), seed=seed)
+    assert checker.violations(scenario, decision) == []
+    for told in decision.tenants:
+        mine = {q.id: q.demand_rps for q in scenario.queries if q.tenant == told.tenant}
+        served = sum(mine.get(a.query, 0.0) * a.share for a in decision.assignments)
+        assert told.goodput_rps == pytest.approx(served)
 
 
 def _looser(rng: random.Random, scenario: Scenario) -> Scenario:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks._planner.replan import moved
 from circinus_coordinator.generation import generate
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposed import at_large
@@ -21,7 +22,6 @@ from circinus_coordinator.planning.decomposition.totals import plans_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checker
-from moving import moved
 from planner_scenarios import random_scenario
 
 seeds = st.integers(0, 2**32)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks._planner.replan import moved
 from circinus.errors import InvalidInput
 from circinus.scenario import Scenario
 from circinus_coordinator.generation import generate
@@ -19,7 +20,6 @@ from circinus_coordinator.planning.decomposed import at_large
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checker
-from moving import moved
 from planner_scenarios import random_scenario
 
 

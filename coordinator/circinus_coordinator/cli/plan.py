@@ -93,6 +93,8 @@ def _summarise(scenario: Scenario, decision: Decision) -> None:
         f"{number(decision.deployment.total)} $/h; planned in "
         f"{sum(decision.seconds.values()):.2f} s"
     )
+    for tenant in decision.tenants:
+        say(f"  {tenant}")
     for price in decision.prices[:_PRICES]:
         say(f"  {price}")
     for rejection in decision.rejected:

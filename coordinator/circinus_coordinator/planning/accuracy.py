@@ -29,30 +29,45 @@ class AccuracyTable:
     """The measured accuracies of one pipeline.
 
     A row holds for every value of a neutral knob, unless the very vector has its own row.
+
+    Args:
+        scenario: What was measured.
+        pipeline: Its name.
+        known: The table of the same rows in another scenario.
     """
 
-    def __init__(self, scenario: Scenario, pipeline: str) -> None:
+    def __init__(
+        self, scenario: Scenario, pipeline: str, known: AccuracyTable | None = None
+    ) -> None:
         self._operators = scenario.pipelines[pipeline].operators
-        self._exact: dict[Key, float] = {}
-        self._alike: dict[Key, float] = {}
+        self.exact: dict[Key, float] = {}
+        self.alike: dict[Key, float] = {}
         self._vectors: dict[object, dict[Vector, float]] = {}
         self._cores: dict[tuple[str, Config], Config] = {}
         self._neutral = any(spec.neutral_knobs for spec in self._operators.values())
+        if known is not None and known.neutral_knobs == self.neutral_knobs:
+            self.exact, self.alike = known.exact, known.alike
+            return
         for row in scenario.accuracy:
             if row.pipeline == pipeline:
-                self._exact[row.key] = row.mean
-                self._alike.setdefault(self._essence(row.key), row.mean)
+                self.exact[row.key] = row.mean
+                self.alike.setdefault(self._essence(row.key), row.mean)
 
     def of(self, configs: Mapping[str, Config]) -> float | None:
         """Accuracy under the config vector, None where it was not measured."""
         key = frozenset((name, config) for name, config in configs.items() if len(config))
-        if key in self._exact or not self._neutral:
-            return self._exact.get(key)
-        return self._alike.get(self._essence(key))
+        if key in self.exact or not self._neutral:
+            return self.exact.get(key)
+        return self.alike.get(self._essence(key))
+
+    @property
+    def neutral_knobs(self) -> dict[str, tuple[str, ...]]:
+        """By operator, the knobs that no accuracy depends on."""
+        return {name: spec.neutral_knobs for name, spec in self._operators.items()}
 
     def levels(self) -> list[float]:
         """The distinct accuracies that occur, best first."""
-        return sorted(set(self._exact.values()), reverse=True)
+        return sorted(set(self.exact.values()), reverse=True)
 
     def vectors(
         self, floor: float, order: Sequence[str], ids: Sequence[Mapping[Config, int]]
@@ -80,7 +95,7 @@ class AccuracyTable:
                 for config, number in known.items():
                     alike[-1].setdefault(self._core(name, config), []).append(number)
             empty = Config()
-            for key, mean in self._alike.items():
+            for key, mean in self.alike.items():
                 cores = dict(key)
                 if not cores.keys() <= set(order):
                     continue
@@ -90,7 +105,7 @@ class AccuracyTable:
                 ]
                 found.update(dict.fromkeys(itertools.product(*fitting), mean))
         # A vector's own row beats the one of its like.
-        for key, mean in self._exact.items():
+        for key, mean in self.exact.items():
             vector = _vector(dict(key), order, ids)
             if vector is not None:
                 found[vector] = mean

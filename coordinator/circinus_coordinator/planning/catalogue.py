@@ -48,10 +48,16 @@ class _Columns:
 
 
 class Catalogue:
-    """Compiles queries, and keeps what several of them share."""
+    """Compiles queries, and keeps what several of them share.
 
-    def __init__(self, scenario: Scenario) -> None:
+    Args:
+        scenario: Whose queries.
+        like: A catalogue of a scenario that accuracies are the same in; spares sorting them.
+    """
+
+    def __init__(self, scenario: Scenario, like: Catalogue | None = None) -> None:
         self.scenario = scenario
+        self._like = like
         self.profiles = ProfileIndex(scenario)
         self.resources = tuple(
             dict.fromkeys(
@@ -76,7 +82,10 @@ class Catalogue:
     def accuracy(self, pipeline: str) -> AccuracyTable:
         """The accuracy table of a pipeline."""
         if pipeline not in self._tables:
-            self._tables[pipeline] = AccuracyTable(self.scenario, pipeline)
+            known = None
+            if self._like is not None and self._like.scenario.accuracy is self.scenario.accuracy:
+                known = self._like.accuracy(pipeline)
+            self._tables[pipeline] = AccuracyTable(self.scenario, pipeline, known)
         return self._tables[pipeline]
 
     def programme(self, query: Query, *, slots: int = 1, floor: float | None = None) -> Programme:

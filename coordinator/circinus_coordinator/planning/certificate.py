@@ -8,7 +8,6 @@ not see that queries compete.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from circinus.query import Query
-from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.labels import solve
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.offers import Pricing, offers
-from circinus_coordinator.planning.placed import PlacedPlan, place, plan_of
+from circinus_coordinator.planning.placed import PlacedPlan
 from circinus_coordinator.planning.programme import Programme
-from circinus_coordinator.planning.search import limits_of
 
-__all__ = ["Alone", "above", "alone", "capacity_rps", "upper_bound"]
+__all__ = ["Alone", "above", "capacity_rps", "upper_bound"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,32 +40,6 @@ class Alone:
     def bound_rps(self) -> float:
         """Most it can contribute to goodput."""
         return self.query.demand_rps * self.share if self.best is not None else 0.0
-
-
-def alone(catalogue: Catalogue, query: Query, *, whole: bool) -> Alone:
-    """Plan the query as if nothing else ran.
-
-    Args:
-        catalogue: Compiled queries.
-        query: Which.
-        whole: Its traffic comes in `count` units that cannot be split.
-    """
-    programme = catalogue.programme(query)
-    empty = Ledger(catalogue.scenario)
-    choices, moving = offers(programme, empty, Pricing(), rate_rps=0.0)
-    choices = [
-        dataclasses.replace(choice, mean=step.mean, variance=step.variance)
-        for choice, step in zip(choices, programme.unloaded().steps, strict=True)
-    ]
-    found = solve(programme, choices, moving, limits_of(query.slo))
-    if found is None:
-        return Alone(query=query, best=None, share=0.0)
-    rate = query.rate_rps * query.count
-    most = capacity_rps(programme, _members(programme), empty)
-    share = min(1.0, most / rate * (1 + 1e-9)) if rate > 0 else 1.0
-    if whole:
-        share = math.floor(share * query.count * (1 + 1e-9)) / query.count
-    return Alone(query=query, best=place(catalogue, query, plan_of(programme, found)), share=share)
 
 
 def capacity_rps(
@@ -98,16 +67,6 @@ def capacity_rps(
                 )
             most = min(most, served)
     return most
-
-
-def _members(programme: Programme) -> dict[int, tuple[str, ...]]:
-    """All devices each slot stands for; a group with several slots counts at its first."""
-    seen: set[tuple[str, ...]] = set()
-    members: dict[int, tuple[str, ...]] = {}
-    for slot, group in enumerate(programme.groups):
-        members[slot] = () if group in seen else group
-        seen.add(group)
-    return members
 
 
 def upper_bound(queries: list[Alone]) -> float:

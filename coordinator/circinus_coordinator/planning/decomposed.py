@@ -24,6 +24,7 @@ from circinus_coordinator.planning.decomposition.solve import Solution, relax
 from circinus_coordinator.planning.decomposition.worth import row_prices
 from circinus_coordinator.planning.decomposition.writing import write
 from circinus_coordinator.planning.greedy import NAME, greedy
+from circinus_coordinator.planning.minimums import promised, with_minimums
 from circinus_coordinator.planning.renting import Renting, rent_at_large, with_cost_bound
 from circinus_coordinator.planning.stop import Stop
 
@@ -37,7 +38,14 @@ def decomposed(
     scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None, clock: Clock
 ) -> Decision:
     """Plan; see the module."""
-    if scenario.queueing or len(scenario.queries) <= _FEW:
+    one_by_one = scenario.queueing or len(scenario.queries) <= _FEW
+    if promised(scenario):
+
+        def plan(first: Scenario) -> Decision:
+            return decomposed(first, effort=effort, seed=seed, previous=previous, clock=clock)
+
+        return with_minimums(scenario, plan, seed=seed, clock=clock, one_by_one=one_by_one)
+    if one_by_one:
         return greedy(scenario, effort=effort, seed=seed, previous=previous, clock=clock)
     return at_large(scenario, seed=seed, clock=clock, previous=previous)
 
@@ -85,10 +93,11 @@ def solved(
     prices = row_prices(found, previous.prices) if previous and previous.prices else None
     compiled = clock()
     solution = relax(found, prices=prices, clock=clock)
-    sharpen(found, solution, clock=clock)
+    # Planning anew after a small change is to be quick, and mostly leaves things as they are.
+    agreed = [] if kept else sharpen(found, solution, seed=seed, clock=clock)
     relaxed = clock()
     placed, renting = rent_at_large(
-        found, solution, round_off(found, solution, seed=seed, kept=kept), seed=seed
+        found, solution, round_off(found, solution, seed=seed, kept=kept, agreed=agreed), seed=seed
     )
     seconds = {
         "compile": compiled - started,

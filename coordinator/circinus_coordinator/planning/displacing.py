@@ -35,6 +35,9 @@ __all__ = ["Displacing"]
 _PARTS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
 # What may be taken out for a newcomer, in parts of its worth; some of it finds room elsewhere.
 _MOST_GONE = 1.3
+# A query that cannot be served, however much it is worth, must not keep everybody else from coming:
+# none comes more often than so many times the one in the middle.
+_LARGEST = 20.0
 # Others who are not served whole and get another chance each time.
 _OTHERS = 3
 # How far orders and victims are moved about, on a logarithmic scale.
@@ -87,6 +90,8 @@ class Displacing:
         if not open_:
             return
         rests = [q.demand_rps * (1 - chosen.share_of(q.id)) for q in open_]
+        most = _LARGEST * sorted(rests)[len(rests) // 2]
+        rests = [min(rest, most) for rest in rests]
         query, *others = self._random.choices(open_, rests, k=1 + _OTHERS)
         found = self._newcomer(query)
         if found is None:

@@ -24,6 +24,7 @@ from circinus_coordinator.planning.guided import guided, shaken
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.renting import Renting, rent, with_cost_bound
+from circinus_coordinator.planning.saving import save
 from circinus_coordinator.planning.selection import Selection, select
 from circinus_coordinator.planning.solo import all_alone
 from circinus_coordinator.planning.stop import Stop
@@ -117,6 +118,9 @@ class _Rounds:
             order=self._served(),
             spent=lambda: effort(0, elapsed()),
         )
+        chosen = Selection.of(self.catalogue, [(a.placed, a.share) for a in self.best[1].admitted])
+        save(self.guide, chosen, self.solo)
+        self._consider(chosen)
         return self.best[1]
 
     def _dollar(self) -> float:

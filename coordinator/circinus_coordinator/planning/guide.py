@@ -85,6 +85,35 @@ class Guide:
             self._advised[unit] = self._advise(unit)
         return self._advised[unit]
 
+    def cheapest(self, query: int, count: int) -> list[Advice]:
+        """The known plans of a query that cost least dollars, cheapest first."""
+        if query not in self._unit:
+            return []
+        unit = self._unit[query]
+        units = self.solution.units
+        number = int(units.kind[unit])
+        kind = self.market.classes[number]
+        if not len(kind.templates):
+            return []
+        value = self._value(unit)
+        usd = np.where(np.isfinite(value), kind.templates.usd, np.inf)
+        nodes = kind.sites[int(units.site[unit])].nodes
+        return [
+            Advice(number, int(t), nodes, self._slots(number, int(t)), float(value[t]))
+            for t in np.lexsort((value, usd))[:count]
+            if np.isfinite(usd[t])
+        ]
+
+    def _value(self, unit: int) -> FloatArray:
+        """`(templates,)` cost of a request at these prices; inf where SLOs are broken."""
+        units, solution = self.solution.units, self.solution
+        kind = self.market.classes[int(units.kind[unit])]
+        templates = kind.templates
+        value = templates.use @ solution.prices[kind.rows[units.site[unit]]]
+        value = np.asarray(value + solution.usd * templates.usd)
+        value[~templates.meeting([kind.asks[units.ask[unit]]])[0]] = np.inf
+        return value
+
     def _advise(self, unit: int) -> list[Advice]:
         units, solution = self.solution.units, self.solution
         number = int(units.kind[unit])
@@ -92,10 +121,7 @@ class Guide:
         templates = kind.templates
         if not len(templates):
             return []
-        value = templates.use @ solution.prices[kind.rows[units.site[unit]]]
-        value = np.asarray(value + solution.usd * templates.usd)
-        slo = kind.asks[units.ask[unit]]
-        value[~templates.meeting([slo])[0]] = np.inf
+        value, slo = self._value(unit), kind.asks[units.ask[unit]]
         columns = slice(self._edges[unit], self._edges[unit + 1])
         mixed = solution.pool.template[columns][solution.mixture.rate[columns] > 0]
         chosen = [int(t) for t in sorted(mixed, key=lambda t: float(value[t]))]

@@ -43,11 +43,19 @@ class Instance:
     station: Station = field(default_factory=Station)
     compute: dict[str, float] = field(default_factory=dict)  # resource -> held per second
     users: int = 0
+    twins: dict[InstanceKey, float] = field(default_factory=dict)  # starts/ms beside theirs
+    urgency: dict[float, float] = field(default_factory=dict)  # busy workers by deadline, ms
 
     def copy(self) -> Instance:
         """An independent copy."""
         return Instance(
-            self.memory_mb, self.stateful, self.station.copy(), dict(self.compute), self.users
+            self.memory_mb,
+            self.stateful,
+            self.station.copy(),
+            dict(self.compute),
+            self.users,
+            dict(self.twins),
+            dict(self.urgency),
         )
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "service_variance",
     "wait",
     "wait_one",
+    "wait_with_chance",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -257,11 +258,26 @@ def wait_one(
     chance: float | None = None,
 ) -> tuple[float, float]:
     """Mean and variance of `wait` at a single station, many times as fast on floats."""
+    mean, variance, _ = wait_with_chance(
+        station, servers=servers, utilisation=utilisation, batch=batch, chance=chance
+    )
+    return mean, variance
+
+
+def wait_with_chance(
+    station: Station,
+    *,
+    servers: float,
+    utilisation: float,
+    batch: float = 1,
+    chance: float | None = None,
+) -> tuple[float, float, float]:
+    """`wait_one`, and the chance to wait at all."""
     rate, busy, second = station.rate, station.busy, station.second
     if busy <= _IDLE or utilisation <= 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     if utilisation >= _FULL:
-        return math.inf, 0.0
+        return math.inf, 0.0, 1.0
     safe = min(utilisation, 1 - 1e-12)
     left, far = second / (2 * busy), station.third / (3 * busy)
     if chance is None:
@@ -284,7 +300,7 @@ def wait_one(
     tau = spread * left / (servers * (1 - safe))
     mean = chance * tau
     rest = spread**2 * far / ((1 - safe) * (servers * servers))
-    return mean, max(chance * (2 * safe * tau**2 + rest) - mean * mean, 0.0)
+    return mean, max(chance * (2 * safe * tau**2 + rest) - mean * mean, 0.0), chance
 
 
 def lengthened(sums: Mapping[str, FloatArray], delay: Wait) -> dict[str, FloatArray]:

@@ -16,13 +16,21 @@ from circinus_coordinator.planning.batches import sojourn
 from circinus_coordinator.planning.holding import (
     Holding,
     Instance,
-    at_least,
     tokens,
     units_held,
     units_of,
 )
-from circinus_coordinator.planning.latency import Station, lengthened_one, less, wait_one
-from circinus_coordinator.planning.tails import chances
+from circinus_coordinator.planning.latency import (
+    Station,
+    dealt_scv,
+    lengthened_one,
+    less,
+    wait_with_chance,
+)
+from circinus_coordinator.planning.line import ENDLESS, NOTHING, Delay, Kind, delays
+from circinus_coordinator.planning.promise import Moments, Waiting
+from circinus_coordinator.planning.spacing import spaced
+from circinus_coordinator.planning.urgency import urgency
 from circinus_coordinator.planning.uses import (
     LINK,
     MEMORY,
@@ -45,6 +53,8 @@ __all__ = [
     "tokens",
 ]
 
+# Fewer busy workers than this are none; their square would underflow.
+IDLE = 1e-150
 # Slack on capacities, relative: shares are computed by division.
 SLACK = 1e-9
 SUMS = ("rate", "busy", "second", "third", "scv", "squares")
@@ -66,11 +76,11 @@ def replicas_for(busy: float, scenario: Scenario) -> int:
 class Known:
     """What has been computed for a device, valid until its loads change."""
 
-    instance: dict[InstanceKey, tuple[float, float]] = field(default_factory=dict)
-    device: dict[str, dict[InstanceKey, tuple[float, float]]] = field(default_factory=dict)
+    instance: dict[InstanceKey, Waiting] = field(default_factory=dict)
     holding: dict[str, Holding] = field(default_factory=dict)
-    chances: dict[str, dict[InstanceKey, float]] = field(default_factory=dict)
+    line: dict[InstanceKey, Delay] | None = None
     step: dict[tuple[object, ...], tuple[float, float]] = field(default_factory=dict)
+    waits: dict[tuple[InstanceKey, float], tuple[Waiting, ...]] = field(default_factory=dict)
 
 
 class Ledger:
@@ -172,11 +182,11 @@ class Ledger:
         for resource, amount in use.linear.items():
             self.linear[resource] = self.linear.get(resource, 0.0) + amount * rate_rps
         for step in use.steps:
-            self._add_step(step, rate_rps, use.scv, streams)
+            self._add_step(step, rate_rps, use, streams)
         undo.wires = self.wires.add(use.sent, rate_rps, use.scv, streams)
         return undo
 
-    def _add_step(self, step: StepUse, rate_rps: float, scv: float, streams: float) -> None:
+    def _add_step(self, step: StepUse, rate_rps: float, use: Use, streams: float) -> None:
         found = self.instances.setdefault(step.device, {}).setdefault(step.key, Instance())
         found.users += 1
         found.memory_mb = max(found.memory_mb, step.memory_mb)
@@ -186,8 +196,13 @@ class Ledger:
         if rate_rps <= 0:
             return
         rate = rate_rps / 1e3 / step.batch
+        scv, streams = self._regularity(step, rate_rps / 1e3, use.scv, streams)
         moments = (rate, step.service_ms, step.variance, scv, streams)
         found.station.add(*moments)
+        urgent = found.urgency.get(use.deadline_ms, 0.0)
+        found.urgency[use.deadline_ms] = urgent + rate * step.service_ms
+        for twin in step.twins:
+            found.twins[twin] = found.twins.get(twin, 0.0) + rate
         for name, seconds in step.compute_s.items():
             if seconds > 0:
                 found.compute[name] = found.compute.get(name, 0.0) + seconds * rate_rps
@@ -203,14 +218,16 @@ class Ledger:
         for resource, amount in use.linear.items():
             self.linear[resource] = less(self.linear[resource], amount * rate_rps)
         for step in use.steps:
-            self._remove_step(step, rate_rps, use.scv, streams)
+            self._remove_step(step, rate_rps, use, streams)
         undo.wires = self.wires.remove(use.sent, rate_rps, use.scv, streams)
         return undo
 
-    def _remove_step(self, step: StepUse, rate_rps: float, scv: float, streams: float) -> None:
+    def _remove_step(self, step: StepUse, rate_rps: float, use: Use, streams: float) -> None:
         found = self.instances[step.device][step.key]
         found.users -= 1
-        moments = (rate_rps / 1e3 / step.batch, step.service_ms, step.variance, scv, streams)
+        rate = rate_rps / 1e3 / step.batch
+        scv, streams = self._regularity(step, rate_rps / 1e3, use.scv, streams)
+        moments = (rate, step.service_ms, step.variance, scv, streams)
         for name, seconds in step.compute_s.items() if rate_rps > 0 else ():
             if seconds > 0:
                 found.compute[name] = less(found.compute[name], seconds * rate_rps)
@@ -219,6 +236,20 @@ class Ledger:
             del self.instances[step.device][step.key]
         elif rate_rps > 0:
             found.station.remove(*moments)
+            busy = rate * step.service_ms
+            found.urgency[use.deadline_ms] = less(found.urgency[use.deadline_ms], busy)
+            for twin in step.twins:
+                found.twins[twin] = less(found.twins[twin], rate)
+
+    def _regularity(
+        self, step: StepUse, rate: float, scv: float, streams: float
+    ) -> tuple[float, float]:
+        """Variability of the gaps, and streams, once the stations before have merged them."""
+        left = spaced(step.passed, step.erlang_ms, rate, self.scenario.max_utilisation)
+        if left >= 1:
+            return scv, streams
+        merged = max(dealt_scv(scv, streams), 1 - 1 / max(1.0, streams))
+        return merged * left, 1.0
 
     def violations(self, resources: Iterable[Resource]) -> list[tuple[Resource, float]]:
         """The overloaded ones of `resources` with load / capacity, worst first."""
@@ -229,64 +260,47 @@ class Ledger:
                 found.append((resource, load / capacity if capacity > 0 else math.inf))
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
-    def through(self, step: StepUse, mean: float, variance: float) -> tuple[float, float]:
-        """Mean (ms) and variance (ms²) of waiting and service together.
+    def through(
+        self, step: StepUse, mean: float, variance: float, deadline_ms: float
+    ) -> tuple[Moments, tuple[Waiting, ...]]:
+        """Service, and waits before it; with batches all of it is service.
 
         Args:
             step: One that is on the ledger.
-            mean, variance: Of its service, or of a full batch's.
+            mean, variance: Of its service, or of a full batch's, ms and ms².
+            deadline_ms: Of its requests, from their start.
         """
-        names = tuple(name for name, seconds in step.compute_s.items() if seconds > 0)
+        if step.batch == 1:
+            return (mean, variance), self.waits(step.key, deadline_ms)
         # Pipelines that share an instance may have profiles of their own.
-        asked = (step.key, names, step.factors, mean, variance)
+        asked = (step.key, step.factors, mean, variance)
         known = self._known(step.device).step
         if asked not in known:
-            if step.batch > 1:
-                known[asked] = self.served(step, mean, variance)
-            else:
-                wait = self.instance_wait(step.key)
-                at_device = [self.device_wait((name, step.device), step.key) for name in names]
-                known[asked] = (
-                    mean + wait[0] + max((m for m, _ in at_device), default=0.0),
-                    variance + wait[1] + max((v for _, v in at_device), default=0.0),
-                )
+            known[asked] = self.served(step, mean, variance)
+        return known[asked], ()
+
+    def waits(self, key: InstanceKey, deadline_ms: float) -> tuple[Waiting, ...]:
+        """For a worker, by urgency, and in the line before the device; not for batches."""
+        known = self._known(key[0]).waits
+        asked = (key, deadline_ms)
+        if asked not in known:
+            found, line = self.instances[key[0]][key], self.line(key)
+            mean, variance, chance = self._instance_wait(key)
+            ratio = urgency(found.urgency, deadline_ms, self.replicas(found), mean)
+            own = (mean * ratio, variance * ratio * ratio, chance)
+            known[asked] = own, (line.mean, line.variance, line.chance)
         return known[asked]
 
-    def entering(self, step: StepUse) -> float:
-        """About the least mean wait of a step that comes new: nobody waits less than that.
+    def entering(self, step: StepUse) -> Waiting:
+        """About the least wait of a step that comes new: nobody waits less than that.
 
-        What its workers wait for the device where there are some already, or what the first
-        would find held there, its own load left out.
+        In the line before the device; its own load is left out where it has none there.
         """
         if step.key in self.instances.get(step.device, {}):
-            return max(
-                (
-                    self.device_wait((name, step.device), step.key)[0]
-                    for name, seconds in step.compute_s.items()
-                    if seconds > 0
-                ),
-                default=0.0,
-            )
-        longest = 0.0
-        for name, seconds in step.compute_s.items():
-            holding = self.holding((name, step.device))
-            amount = self.scenario.class_of(step.device).resources.get(name, 0.0)
-            if seconds <= 0 or holding.mean <= 0 or step.erlang_ms <= 0 or amount <= 0:
-                continue
-            units = units_held(name, amount, seconds, step.erlang_ms / 1e3)
-            if holding.most + units <= holding.size:
-                continue
-            if holding.mean >= holding.size:
-                return math.inf
-            station = self.stations[name, step.device]
-            mean, _ = wait_one(
-                station,
-                servers=holding.size * station.busy / holding.mean,
-                utilisation=holding.mean / holding.size,
-                chance=at_least(holding.but(None), holding.size - units + 1),
-            )
-            longest = max(longest, mean)
-        return longest
+            line = self.line(step.key)
+        else:
+            line = self._line(step.device, step)[-1]
+        return line.mean, line.variance, line.chance
 
     def affected(self, device: str, keys: Iterable[InstanceKey]) -> Iterable[InstanceKey]:
         """Instances of a device whose users may wait longer after a load was added to `keys`.
@@ -304,45 +318,86 @@ class Ledger:
 
         A worker that waits for its device is taken meanwhile.
         """
+        return self._instance_wait(key)[:2]
+
+    def _instance_wait(self, key: InstanceKey) -> Waiting:
         known = self._known(key[0]).instance
         if key not in known:
             found = self.instances[key[0]][key]
-            delays = [self.device_wait((name, key[0]), key) for name in found.compute]
-            station = lengthened_one(found.station, max(delays, default=(0.0, 0.0)))
+            held = self.line(key).held
+            station = lengthened_one(found.station, (held, held * held))
             replicas = self.replicas(found)
-            known[key] = wait_one(
+            known[key] = wait_with_chance(
                 station, servers=replicas, utilisation=station.busy / replicas, batch=key[3]
             )
         return known[key]
 
     def device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
-        """Mean and variance of a worker's waiting for its share of a per-second resource.
+        """Mean and variance of waiting in the line before the device, where it holds this."""
+        holding = self.holding(resource)
+        if holding.most <= holding.size or key not in holding.kinds:
+            return 0.0, 0.0
+        delay = self.line(key)
+        return delay.mean, delay.variance
 
-        Where the workers of a device can all run at once nobody waits. Otherwise a worker meets
-        all others; its own queue keeps nobody waiting here, being before it.
+    def line(self, key: InstanceKey) -> Delay:
+        """What the line before its device costs the requests of an instance.
+
+        Where the workers of a device can all run at once nobody waits.
         """
-        known = self._known(resource[1]).device.setdefault(resource[0], {})
-        if key not in known:
-            known[key] = self._device_wait(resource, key)
-        return known[key]
+        known = self._known(key[0])
+        if known.line is None:
+            found = self.instances.get(key[0], {})
+            known.line = dict(zip(found, self._line(key[0]), strict=True))
+        return known.line.get(key, NOTHING)
 
-    def _device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
-        holding, station = self.holding(resource), self.stations.get(resource)
-        if station is None or station.busy <= 0 or key not in holding.kinds:
-            return 0.0, 0.0
-        if holding.most <= holding.size:
-            return 0.0, 0.0
-        if holding.mean >= holding.size * (1 - SLACK):
-            return math.inf, 0.0
-        units, workers, busy = holding.kinds[key]
-        known = self._known(resource[1]).chances
-        if resource[0] not in known:
-            known[resource[0]] = chances(holding)
-        return wait_one(
-            station,
-            servers=holding.size * station.busy / holding.mean,
-            utilisation=(holding.mean - units * busy / workers) / holding.size,
-            chance=known[resource[0]][key],
+    def _line(self, device: str, newcomer: StepUse | None = None) -> list[Delay]:
+        """The delays of all instances on a device, and of one who comes without load."""
+        found = self.instances.get(device, {})
+        names = dict.fromkeys(name for i in found.values() for name in i.compute)
+        wanted: dict[str, int] = {}
+        if newcomer is not None and newcomer.erlang_ms > 0:
+            amounts = self.scenario.class_of(device).resources
+            wanted = {
+                name: units_held(name, amount, seconds, newcomer.erlang_ms / 1e3)
+                for name, seconds in newcomer.compute_s.items()
+                if seconds > 0 and (amount := amounts.get(name, 0.0)) > 0
+            }
+        holdings = [
+            (name, h)
+            for name in names
+            if (h := self.holding((name, device))).most + wanted.get(name, 0) > h.size
+        ]
+        extra = (
+            []
+            if newcomer is None
+            else [Kind(tuple(wanted.get(name, 0) for name, _ in holdings), 1, 0.0, 0.0, 0.0)]
+        )
+        if not holdings:
+            return [NOTHING] * (len(found) + len(extra))
+        if any(h.mean >= h.size * (1 - SLACK) for _, h in holdings):
+            return [ENDLESS] * (len(found) + len(extra))
+        at = {key: k for k, key in enumerate(found)}
+        kinds = [self._kind(key, [h for _, h in holdings], at) for key in found]
+        return delays(kinds + extra, [h.size for _, h in holdings])
+
+    def _kind(
+        self, key: InstanceKey, holdings: list[Holding], at: Mapping[InstanceKey, int]
+    ) -> Kind:
+        found = self.instances[key[0]][key]
+        station = found.station
+        busy, rate = station.busy, station.rate
+        return Kind(
+            units=tuple(h.kinds[key][0] if key in h.kinds else 0 for h in holdings),
+            workers=self.replicas(found),
+            busy=busy,
+            rate=rate,
+            scv=max(station.second * rate / busy**2 - 1, 0.0) if busy > IDLE else 0.0,
+            beside=tuple(
+                (at[twin], min(1.0, often / rate))
+                for twin, often in found.twins.items()
+                if rate > 0 and twin in at and twin != key
+            ),
         )
 
     def served(self, step: StepUse, mean: float, variance: float) -> tuple[float, float]:
@@ -355,13 +410,12 @@ class Ledger:
         found = self.instances.get(step.device, {}).get(step.key)
         if found is None:
             return mean, variance
-        delays = [self.device_wait((name, step.device), step.key) for name in found.compute]
-        delay = max(delays, default=(0.0, 0.0))
-        if math.isinf(delay[0]):
+        delay = self.line(step.key)
+        if math.isinf(delay.mean):
             return math.inf, 0.0
-        station = lengthened_one(found.station, delay)
+        station = lengthened_one(found.station, (delay.held, delay.held**2))
         whole = sojourn(station, self.replicas(found), step.factors, (mean, variance))
-        return whole[0] + delay[0], whole[1] + delay[1]
+        return whole[0] + delay.mean, whole[1] + delay.variance
 
     def holding(self, resource: Resource) -> Holding:
         """Who holds how much of a per-second resource of a device."""

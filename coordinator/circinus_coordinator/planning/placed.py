@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from circinus.decision import Estimate, Plan, Step
 from circinus.errors import NoData
 from circinus.fleet import Billing
-from circinus.pipeline import Deliver, Pipeline
+from circinus.pipeline import Config, Deliver, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
@@ -18,9 +18,23 @@ from circinus_coordinator.planning.labels import TOLERANCE, Found
 from circinus_coordinator.planning.latency import percentile_ms, service_variance
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.programme import STATION_PERCENTILE, Programme
+from circinus_coordinator.planning.promise import (
+    NO_WAIT,
+    Arrival,
+    Delays,
+    Moments,
+    Waiting,
+    added,
+    promised_ms,
+)
+from circinus_coordinator.planning.spacing import Passed
 from circinus_coordinator.planning.uses import MEMORY, Resource, StepUse, Use, wires
 
 __all__ = ["PlacedPlan", "arrival_scv", "meets", "place", "plan_of", "streams"]
+
+
+# A request without latency SLO is given up some time, as in the agents' runtime.
+DEFAULT_BUDGET_MS = 60_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,38 +83,42 @@ class PlacedPlan:
         return {*self.use.linear, *((MEMORY, step.device) for step in self.use.steps)}
 
     def latency_ms(self, ledger: Ledger | None = None) -> float:
-        """Latency at the SLO's percentile at the ledger's loads; without one, at no load less."""
-        done: list[tuple[float, float]] = []
-        waits = ledger if ledger is not None and ledger.scenario.queueing else None
-        for stop, step in zip(self.stops, self.use.steps, strict=True):
-            mean, variance = self._latest(done, stop.arrivals, stop.wires, waits)
-            served = stop.mean, stop.variance
-            if waits is not None:
-                served = waits.through(step, *served)
-            elif step.quickest < 1:
-                served = stop.mean * step.quickest, stop.variance * step.quickest**2
-            done.append((mean + served[0], variance + served[1]))
-        mean, variance = self._latest(done, self.exits, self.exit_wires, waits)
-        return percentile_ms(mean, variance, self.query.slo.percentile)
+        """Latency at the SLO's percentile at the ledger's loads; without one, at no load less.
 
-    def _latest(
+        At any load it is at least that, so that what bounds plans at no load bounds them all.
+        """
+        percent = self.query.slo.percentile
+        least = percentile_ms(*added(*self.delays(None)), percent)
+        if ledger is None or not ledger.scenario.queueing:
+            return least
+        return max(least, promised_ms(*self.delays(ledger), percent))
+
+    def delays(self, ledger: Ledger | None) -> tuple[list[Delays], list[Arrival]]:
+        """All on a request's way, and its delivery; without a ledger the least of it."""
+        steps = []
+        for stop, step in zip(self.stops, self.use.steps, strict=True):
+            service: Moments = (stop.mean, stop.variance)
+            waits: tuple[Waiting, ...] = ()
+            if ledger is not None:
+                service, waits = ledger.through(step, *service, self.use.deadline_ms)
+            elif step.quickest < 1:
+                service = stop.mean * step.quickest, stop.variance * step.quickest**2
+            steps.append(Delays(self._sent(stop.arrivals, stop.wires, ledger), service, waits))
+        return steps, list(self._sent(self.exits, self.exit_wires, ledger))
+
+    def _sent(
         self,
-        done: Sequence[tuple[float, float]],
         arrivals: Sequence[tuple[int, float]],
         wires: Sequence[tuple[Resource, ...]],
         ledger: Ledger | None,
-    ) -> tuple[float, float]:
-        """Mean and variance of the last arrival."""
-        mean = variance = 0.0
+    ) -> tuple[Arrival, ...]:
+        if ledger is None:
+            return tuple((producer, ms, NO_WAIT) for producer, ms in arrivals)
         regular = self.use.scv == 0
-        for (producer, transfer), taken in zip(arrivals, wires, strict=True):
-            before = done[producer] if producer >= 0 else (0.0, 0.0)
-            wait = (0.0, 0.0)
-            if ledger is not None and taken:
-                wait = ledger.wires.wait(taken, regular=regular)
-            mean = max(mean, before[0] + transfer + wait[0])
-            variance = max(variance, before[1] + wait[1])
-        return mean, variance
+        return tuple(
+            (producer, ms, ledger.wires.waiting(taken, regular=regular) if taken else NO_WAIT)
+            for (producer, ms), taken in zip(arrivals, wires, strict=True)
+        )
 
     def estimate(self, ledger: Ledger | None = None) -> Estimate:
         """What the plan promises; a limit exceeded by rounding alone is given as the limit."""
@@ -146,8 +164,16 @@ def plan_of(programme: Programme, found: Found) -> Plan:
     return {name: steps[name] for name in programme.pipeline.operators}
 
 
-def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
+def place(
+    catalogue: Catalogue, query: Query, plan: Plan, *, network: Scenario | None = None
+) -> PlacedPlan:
     """Look up everything about a plan that does not depend on load.
+
+    Args:
+        catalogue: Knows the profiles.
+        query: Whose.
+        plan: Where and how its operators run.
+        network: A scenario whose links and uplinks count in place of the catalogue's.
 
     Raises:
         NoData: Where a step has no profile row, or a hop no link.
@@ -155,17 +181,26 @@ def place(catalogue: Catalogue, query: Query, plan: Plan) -> PlacedPlan:
     scenario = catalogue.scenario
     pipeline = scenario.pipelines[query.pipeline]
     rows = {name: _row(catalogue, query, name, plan) for name in pipeline.operators}
-    way = _Way(scenario)
+    network = network or scenario
+    way = _Way(network)
     stops = _stops(way, query, pipeline, plan, rows)
     exits = _exits(way, query, pipeline, plan, rows)
     usage, machine = _compute_usd(catalogue, plan, rows)
+    limit = query.slo.latency_ms
+    deadline = DEFAULT_BUDGET_MS if limit is None else limit
     return PlacedPlan(
         query=query,
         plan=plan,
         stops=stops,
         exits=tuple((k, ms) for k, ms, _ in exits),
         exit_wires=tuple(taken for _, _, taken in exits),
-        use=Use.of(scenario, _uses(catalogue, pipeline, plan, rows), way.moves, arrival_scv(query)),
+        use=Use.of(
+            network,
+            _uses(catalogue, network, query, plan, rows),
+            way.moves,
+            arrival_scv(query),
+            deadline,
+        ),
         accuracy=catalogue.accuracy(query.pipeline).of({n: s.config for n, s in plan.items()}),
         usage_usd=usage,
         machine_usd=machine,
@@ -233,8 +268,15 @@ def _exits(
 
 
 def _uses(
-    catalogue: Catalogue, pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]
+    catalogue: Catalogue,
+    network: Scenario,
+    query: Query,
+    plan: Plan,
+    rows: Mapping[str, OperatorProfile],
 ) -> list[StepUse]:
+    pipeline = catalogue.scenario.pipelines[query.pipeline]
+    passed = _passed(network, pipeline, query, plan, rows)
+    twins = _twins(query, pipeline, plan)
     return [
         StepUse(
             key=(plan[name].device, spec.implementation, row.config, row.batch),
@@ -244,9 +286,62 @@ def _uses(
             memory_mb=row.memory_mb,
             stateful=spec.stateful,
             factors=catalogue.profiles.factors(pipeline.name, spec, row),
+            passed=passed[name],
+            twins=tuple(
+                (plan[twin].device, pipeline.operators[twin].implementation, *_which(rows[twin]))
+                for twin in twins[name]
+            ),
         )
         for (name, spec), row in zip(pipeline.operators.items(), rows.values(), strict=True)
     ]
+
+
+def _twins(query: Query, pipeline: Pipeline, plan: Plan) -> dict[str, list[str]]:
+    """Of each operator those that start before it, at the same instant on the same device."""
+    found: dict[str, list[str]] = {}
+    since: dict[tuple[object, ...], list[str]] = {}
+    for name, spec in pipeline.operators.items():
+        device = plan[name].device
+        if len(spec.needs) == 1:
+            moment: tuple[object, ...] = (device, *spec.needs)
+        elif not spec.needs and query.source[name] == device:
+            moment = (device,)
+        else:
+            moment = (device, None, name)
+        found[name] = list(since.setdefault(moment, []))
+        since[moment].append(name)
+    return found
+
+
+def _which(row: OperatorProfile) -> tuple[Config, int]:
+    return row.config, row.batch
+
+
+def _passed(
+    network: Scenario,
+    pipeline: Pipeline,
+    query: Query,
+    plan: Plan,
+    rows: Mapping[str, OperatorProfile],
+) -> dict[str, Passed]:
+    """Of each operator the stations that its requests have been through, wires among them."""
+    here: dict[str, Passed] = {}
+    after: dict[str, Passed] = {}
+    for name, spec in pipeline.operators.items():
+        device, row = plan[name].device, rows[name]
+        came = [(plan[need].device, rows[need].output_bytes, after[need]) for need in spec.needs]
+        if not spec.needs:
+            came = [(query.source[name], pipeline.input_bytes[name], ())]
+        found: dict[tuple[float, float], None] = {}
+        for start, size, before in came:
+            sent = [(ms, 0.0) for _, ms in wires(network, start, device, size)]
+            found.update(dict.fromkeys((*before, *sent)))
+        here[name] = tuple(found)
+        mean = row.latency_ms.mean
+        scv = service_variance(row.latency_ms, STATION_PERCENTILE) / mean**2 if mean > 0 else 0.0
+        # Batches end all at once.
+        after[name] = (*found, (mean, scv)) if row.batch == 1 else ()
+    return here
 
 
 def arrival_scv(query: Query) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from circinus.decision import Relaxation, ResourcePrice
 
@@ -101,13 +100,13 @@ def round_down(amount: float) -> float:
     """Four significant digits, rounded down: a floor of that much must be met."""
     if amount <= 0:
         return 0.0
-    digit = 10.0 ** (np.floor(np.log10(amount)) - 3)
-    return float(f"{np.floor(amount / digit + 1e-9) * digit:.4g}")
+    digit = 10.0 ** (math.floor(math.log10(amount)) - 3)
+    return float(f"{math.floor(amount / digit + 1e-9) * digit:.4g}")
 
 
 def round_up(amount: float) -> float:
     """Four significant digits, rounded up: the relaxation must suffice."""
     if amount <= 0:
         return 0.0
-    digit = 10.0 ** (np.floor(np.log10(amount)) - 3)
-    return float(f"{np.ceil(amount / digit - 1e-9) * digit:.4g}")
+    digit = 10.0 ** (math.floor(math.log10(amount)) - 3)
+    return float(f"{math.ceil(amount / digit - 1e-9) * digit:.4g}")

@@ -14,7 +14,7 @@ from circinus_coordinator.planning.relaxation import USD, Explanation, worded
 from circinus_coordinator.planning.shortage import Remedy, Scene, remedy
 from circinus_coordinator.planning.uses import MEMORY, WORKER, Resource, describe
 
-__all__ = ["Refusals", "unmet"]
+__all__ = ["SOME_RPS", "Refusals", "worth_something"]
 
 _OBJECTIVES = ("latency", "accuracy", "cost")
 # Of a plan whose steps cannot be made to keep out of others' way by larger machines.
@@ -22,7 +22,8 @@ _FASTER = 2.0
 # Changes that only show what else is lacking, one after another, at most.
 _DEPTH = 8
 _WORTH = ("weight", "rate")
-_SOME_RPS = 0.01
+SOME_RPS = 0.01
+"""A rate for what has none."""
 
 
 class Refusals:
@@ -60,9 +61,9 @@ class Refusals:
     ) -> tuple[list[Relaxation], Remedy | None, bool]:
         """The changes, the remedy that made up their last part, and if it has a plan alone."""
         scene = self._scene
-        changes, short, alone = _worthless(query), list[Resource](), False
+        changes, short, alone = worth_something(query), list[Resource](), False
         wanted = asked = dataclasses.replace(
-            query, weight=query.weight or 1.0, rate_rps=query.rate_rps or _SOME_RPS
+            query, weight=query.weight or 1.0, rate_rps=query.rate_rps or SOME_RPS
         )
         for _ in range(_DEPTH):
             plans = list(proposals(scene, asked, share, thorough=thorough))
@@ -102,13 +103,13 @@ class Refusals:
         return self._scenes[key]
 
 
-def _worthless(query: Query) -> list[Relaxation]:
-    """A query that adds nothing to goodput need not be served, wherever there is room."""
+def worth_something(query: Query) -> list[Relaxation]:
+    """What a query lacks that adds nothing to goodput: it need not be served, room or not."""
     found = []
     if query.weight == 0:
         found.append(Relaxation(what="weight", amount=1.0, to=1.0))
     if query.rate_rps == 0:
-        found.append(Relaxation(what="rate", amount=_SOME_RPS, to=_SOME_RPS))
+        found.append(Relaxation(what="rate", amount=SOME_RPS, to=SOME_RPS))
     return found
 
 
@@ -169,7 +170,7 @@ def _reason(
     if best is not None and best.late == "own" and [c.what for c in objectives] == ["latency"]:
         parts += [] if alone else [_slow(query, best.placed)]
     elif objectives:
-        parts.append(unmet(query, objectives, alone=alone))
+        parts.append(_unmet(query, objectives, alone=alone))
     parts += [
         f"all requests meet at {describe(resource)}, and it is too slow"
         for resource in (best.short if best is not None else ())
@@ -202,7 +203,7 @@ def _missing(scene: Scene, changes: Sequence[Relaxation]) -> list[str]:
     return found
 
 
-def unmet(query: Query, changes: Sequence[Relaxation], *, alone: bool) -> str:
+def _unmet(query: Query, changes: Sequence[Relaxation], *, alone: bool) -> str:
     """In words, which objectives are in the way.
 
     Args:

@@ -38,6 +38,7 @@ from circinus_coordinator.planning.decomposition.solve import Solution, told
 from circinus_coordinator.planning.decomposition.standing import Asked, Standing, Way
 from circinus_coordinator.planning.decomposition.worth import resource_prices, row_prices
 from circinus_coordinator.planning.decomposition.writing import Book, write
+from circinus_coordinator.planning.minimums import promised
 
 __all__ = ["Change", "Replanner"]
 
@@ -80,13 +81,19 @@ class Replanner:
         """Plan all queries, cold or from a previous decision.
 
         Raises:
-            InvalidInput: Where queries keep each other waiting.
+            InvalidInput: Where queries keep each other waiting, or tenants are promised shares.
         """
         if scenario.queueing:
             raise InvalidInput(
                 "a plan in memory knows no waiting",
                 key="queueing",
                 remedy="set it to false, or plan anew with the previous decision",
+            )
+        if promised(scenario):
+            raise InvalidInput(
+                "a plan in memory keeps no minimum shares",
+                key="tenants",
+                remedy="leave them out, or plan anew with the previous decision",
             )
         self._seed, self._clock = seed, clock
         self._start(scenario, previous)

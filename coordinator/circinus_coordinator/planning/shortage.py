@@ -12,7 +12,7 @@ from circinus.fleet import CORES
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.evaluate import evaluate
+from circinus_coordinator.planning.evaluate import add, evaluate
 from circinus_coordinator.planning.labels import TOLERANCE
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
@@ -27,7 +27,7 @@ from circinus_coordinator.planning.uses import (
 )
 from circinus_coordinator.planning.whatif import applied, grown
 
-__all__ = ["Remedy", "Scene", "amount_of", "more_of", "remedy"]
+__all__ = ["Remedy", "Scene", "amount_of", "more_of", "more_than", "remedy"]
 
 # Enlargements of the machines on which somebody waits too long; each is half as much again, at
 # least, so that in the end nobody waits at all.
@@ -64,7 +64,7 @@ class Scene:
 
     def changed(self, query: str, changes: Iterable[Relaxation]) -> Scene:
         """All that is served, in the scenario with some changes to its fleet."""
-        catalogue = Catalogue(applied(self.scenario, query, changes))
+        catalogue = Catalogue(applied(self.scenario, query, changes), self.catalogue)
         assigned = [(place(catalogue, p.query, p.plan), share) for p, share in self.assigned]
         return Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
 
@@ -105,7 +105,12 @@ def amount_of(scenario: Scenario, resource: Resource) -> float:
 
 def more_of(scenario: Scenario, resource: Resource, planned: float) -> Relaxation:
     """The change that makes room for a planned load of `planned`, more than there is room for."""
-    kind, have = resource[0], amount_of(scenario, resource)
+    return more_than(amount_of(scenario, resource), scenario, resource, planned)
+
+
+def more_than(have: float, scenario: Scenario, resource: Resource, planned: float) -> Relaxation:
+    """As `more_of`, where it is known how much there is."""
+    kind = resource[0]
     need = planned if kind in (MEMORY, UPLINK) else planned / scenario.max_utilisation
     more = round_up(need - have)
     if kind not in (MEMORY, UPLINK, LINK, CORES):
@@ -270,10 +275,22 @@ def _larger(
 
     Transfers take less time over a wider link, so all who use it are looked up again.
     """
-    if all(resource[0] not in (LINK, UPLINK) for resource in more):
-        return scene, placed, scene.ledger.on(grown(scene.scenario, more.values()))
-    there = scene.changed(query.id, more.values())
-    return there, place(there.catalogue, query, placed.plan), there.ledger
+    fleet = grown(scene.scenario, more.values())
+    wider = {resource for resource in more if resource[0] in (LINK, UPLINK)}
+    if not wider:
+        return scene, placed, scene.ledger.on(fleet)
+
+    def again(one: PlacedPlan) -> PlacedPlan:
+        if all(planned(wire) not in wider for wire in one.use.wires):
+            return one
+        return place(scene.catalogue, one.query, one.plan, network=fleet)
+
+    ledger = Ledger(fleet)
+    assigned = [(again(other), share) for other, share in scene.assigned]
+    for other, share in assigned:
+        add(ledger, other, share)
+    mine = place(scene.catalogue, query, placed.plan, network=fleet)
+    return Scene(scene.catalogue, ledger, assigned), mine, ledger
 
 
 def _smaller(scene: Scene, query: Query, one: _Timed, two: _Timed | None) -> _Timed:

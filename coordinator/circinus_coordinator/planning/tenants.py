@@ -48,6 +48,9 @@ class Tenants:
     def __iter__(self) -> Iterator[Tenant]:
         return iter(self._all)
 
+    def __contains__(self, tenant: Tenant) -> bool:
+        return tenant in self._all
+
     def like(self, placed: PlacedPlan) -> Tenant | None:
         """Who has this very plan for the query, if anybody."""
         for tenant in self._of.get(placed.query.id, ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -61,6 +62,8 @@ class StepUse:
     memory_mb: float
     stateful: bool
     factors: tuple[float, ...] = (1.0,)  # length of 1, 2, ... requests / of a full batch
+    passed: tuple[tuple[float, float], ...] = ()  # stations before: service ms, its scv
+    twins: tuple[InstanceKey, ...] = ()  # of steps that start there at the same instant, before it
 
     @property
     def device(self) -> str:
@@ -97,6 +100,7 @@ class Use:
     linear: Mapping[Resource, float]
     scv: float
     sent: Mapping[tuple[Resource, float], int]  # transfers by wire and length, ms
+    deadline_ms: float = math.inf  # from its start; the most urgent request is served first
 
     @property
     def wires(self) -> dict[Resource, None]:
@@ -110,6 +114,7 @@ class Use:
         steps: Iterable[StepUse],
         moves: Iterable[tuple[str, str, float]],
         scv: float,
+        deadline_ms: float = math.inf,
     ) -> Use:
         """Sum up the per-second resources of steps and moves."""
         steps, moves = tuple(steps), tuple(m for m in moves if m[0] != m[1])
@@ -134,7 +139,14 @@ class Use:
         for a, b, size in moves:
             for wire, ms in wires(scenario, a, b, size):
                 sent[wire, ms] = sent.get((wire, ms), 0) + 1
-        return cls(steps=steps, bytes_between=moves, linear=linear, scv=scv, sent=sent)
+        return cls(
+            steps=steps,
+            bytes_between=moves,
+            linear=linear,
+            scv=scv,
+            sent=sent,
+            deadline_ms=deadline_ms,
+        )
 
 
 def wires(scenario: Scenario, a: str, b: str, size: float) -> list[tuple[Resource, float]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
 from circinus_coordinator.planning.labels import TOLERANCE
-from circinus_coordinator.planning.latency import percentile_ms
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan
+from circinus_coordinator.planning.promise import Arrival, Delays, added, promised_ms
 
 __all__ = ["Watch"]
 
@@ -15,29 +17,48 @@ __all__ = ["Watch"]
 class Watch:
     """One plan's latency against its limit; accuracy and cost do not depend on loads."""
 
-    __slots__ = ("_limit", "placed")
+    __slots__ = ("_known", "_least_ms", "_limit", "placed")
 
     def __init__(self, placed: PlacedPlan) -> None:
         self.placed = placed
         limit = placed.query.slo.latency_ms
         self._limit = math.inf if limit is None else limit * (1 + TOLERANCE)
+        self._least_ms = placed.latency_ms()
+        self._known: tuple[object, bool] | None = None
 
     def late(self, ledger: Ledger) -> bool:
         """True where it breaks its limit at the ledger's loads, or a queue grows for ever."""
-        latency = self.placed.latency_ms(ledger)
-        return not (math.isfinite(latency) and latency <= self._limit)
+        if not ledger.scenario.queueing:
+            return not self.placed.latency_ms(ledger) <= self._limit
+        delays = self.placed.delays(ledger)
+        if self._known is None or self._known[0] != delays:
+            self._known = delays, self._late(*delays)
+        return self._known[1]
 
     def late_to_enter(self, ledger: Ledger) -> bool:
-        """True where even the first of its requests would be late; only seen for chains.
+        """True where even the first of its requests would be late.
 
         Its own load and the waiting for links are left out, so that it is refused rightly.
         """
-        stops, steps = self.placed.stops, self.placed.use.steps
-        mean = variance = 0.0
-        for k, (stop, step) in enumerate(zip(stops, steps, strict=True)):
-            if len(stop.arrivals) != 1 or stop.arrivals[0][0] != k - 1:
+        steps, exits = self.placed.delays(None)
+        entering = []
+        for delays, step in zip(steps, self.placed.use.steps, strict=True):
+            wait = (ledger.entering(step),)
+            entering.append(dataclasses.replace(delays, waits=wait))
+        return self._late(entering, exits)
+
+    def _late(self, steps: Sequence[Delays], exits: Sequence[Arrival]) -> bool:
+        if self._least_ms > self._limit:
+            return True
+        mean, variance = added(steps, exits)
+        if math.isinf(mean):
+            return True
+        percent = self.placed.query.slo.percentile
+        if all(len(step.arrivals) == 1 for step in steps) and len(exits) == 1:
+            # No distribution of this mean and variance reaches further (Cantelli's inequality).
+            part = percent / 100
+            if mean + math.sqrt(variance * part / (1 - part)) <= self._limit:
                 return False
-            least = step.quickest  # a batch may start with less than it could hold
-            mean += stop.arrivals[0][1] + stop.mean * least + ledger.entering(step)
-            variance += stop.variance * least**2
-        return percentile_ms(mean, variance, self.placed.query.slo.percentile) > self._limit
+            if mean - math.sqrt(variance * (1 - part) / part) > self._limit:
+                return True
+        return promised_ms(steps, exits, percent) > self._limit

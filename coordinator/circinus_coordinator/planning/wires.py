@@ -22,6 +22,7 @@ from circinus_coordinator.planning.uses import Resource
 __all__ = ["Before", "Wires"]
 
 Moments = tuple[float, float]
+_Wait = tuple[float, float, float]  # mean, variance, chance of any
 # Transfers/ms, load, sum of rate x length², of rate x length³, of load x own part of R.
 _Sums = tuple[float, float, float, float, float]
 _NOTHING: _Sums = (0.0, 0.0, 0.0, 0.0, 0.0)
@@ -34,7 +35,7 @@ class Wires:
 
     def __init__(self) -> None:
         self._sums: dict[Resource, _Sums] = {}
-        self._known: dict[Resource, tuple[Moments, Moments]] = {}
+        self._known: dict[Resource, tuple[_Wait, _Wait]] = {}
 
     def add(
         self,
@@ -105,7 +106,11 @@ class Wires:
             wires: The wire and the uplinks that it takes, all at once.
             regular: Whether its requests come like clockwork.
         """
-        worst = (0.0, 0.0)
+        return self.waiting(wires, regular=regular)[:2]
+
+    def waiting(self, wires: tuple[Resource, ...], *, regular: bool) -> tuple[float, float, float]:
+        """`wait`, and the chance that there is any: that the wire is busy with others."""
+        worst = (0.0, 0.0, 0.0)
         for wire in wires:
             if wire not in self._known:
                 self._known[wire] = _waits(self._sums.get(wire, _NOTHING))
@@ -113,13 +118,13 @@ class Wires:
         return worst
 
 
-def _waits(sums: _Sums) -> tuple[Moments, Moments]:
+def _waits(sums: _Sums) -> tuple[_Wait, _Wait]:
     """Wait of a Poisson stream, and of the average regular one."""
     rate, load, second, third, own = sums
     if load <= 0 or second <= 0:
-        return (0.0, 0.0), (0.0, 0.0)
+        return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
     if load >= 1:
-        return (math.inf, 0.0), (math.inf, 0.0)
+        return (math.inf, 0.0, 1.0), (math.inf, 0.0, 1.0)
     residual = second / 2
     mine = min(own / load, residual)
     most = load * load / rate / 2  # R, were all transfers alike
@@ -129,12 +134,14 @@ def _waits(sums: _Sums) -> tuple[Moments, Moments]:
     fewer = math.exp(-2 * (1 - load) * share**2 / (3 * load * max(1 - share + spread, 1e-12)))
     behind = (residual - mine) / (1 - load) * fewer  # a regular stream's wait
     found = residual + load * behind
+    # What is regular finds the work of its own last transfer done.
+    behind *= (1 - load) / (1 - load * (1 - share))
     # Level crossing: E[V²] = sum of load x E[wait²] + rate x length² x wait + rate x length³ / 3,
     # the regular streams' E[wait²] being to E[V²] as their wait is to V.
     square = (2 * residual * behind + third / 3) / (1 - load * behind / found)
     mean = found
     theirs = square * behind / found * fewer
     return (
-        (mean, max(square - mean**2, 0.0)),
-        (behind, max(theirs - behind**2, 0.0)),
+        (mean, max(square - mean**2, 0.0), load),
+        (behind, max(theirs - behind**2, 0.0), load * behind / found),
     )

@@ -28,10 +28,12 @@ class Ascent:
 
     Attributes:
         prices: `(rows,)` the best ones met.
+        bound: What the pool's columns cannot exceed, by these prices; infinite without rounds.
         touched: `(columns,)` chosen in the last phase.
     """
 
     prices: FloatArray
+    bound: float
     touched: BoolArray
 
 
@@ -100,7 +102,7 @@ def ascend(
         step = _FINE_STEP if turn >= rounds else start * decay**turn
         excess = np.clip(load * inverse - 1.0, -1.0, 2.0)
         prices = np.maximum(prices * np.exp(step * excess), floor)
-    return Ascent(prices=best, touched=touched)
+    return Ascent(prices=best, bound=bound, touched=touched)
 
 
 def _first(value: FloatArray, least: FloatArray, starts: IntArray, counts: IntArray) -> IntArray:

@@ -18,11 +18,12 @@ import numpy.typing as npt
 from circinus_coordinator.planning.decomposition.classes import QueryClass
 from circinus_coordinator.planning.decomposition.pricing import offered
 from circinus_coordinator.planning.decomposition.sites import Layout
-from circinus_coordinator.planning.label_search import Aim, Found, Search
+from circinus_coordinator.planning.label_search import Aim, Found, Search, TooManyError
 from circinus_coordinator.planning.label_state import Labels
 from circinus_coordinator.planning.offers import Choice, Moving
 from circinus_coordinator.planning.pareto import survivors
 from circinus_coordinator.planning.pruning import Asks, Pruning, prune
+from circinus_coordinator.planning.transitions import Transitions
 
 __all__ = ["features_of", "front"]
 
@@ -30,8 +31,8 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 _MEGABIT_PER_BYTE = 8e-6
 _UPLINK = -1
-# Labels of one stage beyond which a front is given up, for each asker.
-_PATIENCE = 20_000
+# Labels of one stage beyond which a front is given up, for each asker and for all together.
+_PATIENCE, _IN_ALL = 20_000, 60_000
 
 
 def features_of(layout: Layout) -> list[int]:
@@ -63,7 +64,7 @@ def front(
     if not len(index):
         return found
     search = _Fronts(kind, choices, moving, wanted, index, pruning)
-    for k, plans in zip(index, search.all(_PATIENCE * len(index)), strict=True):
+    for k, plans in zip(index, search.all(min(_PATIENCE * len(index), _IN_ALL)), strict=True):
         found[k] = plans
     return found
 
@@ -105,10 +106,27 @@ class _Fronts(Search):
             TooManyError: More labels than `patience` were left after a stage.
         """
         self._found_all: list[list[Found]] = [[] for _ in range(self.askers)]
+        self._patience = patience
         self.run(patience)
         return self._found_all
 
+    def _run(
+        self,
+        labels: Labels,
+        k: int,
+        mean: FloatArray,
+        variance: FloatArray,
+        key: IntArray,
+        table: Transitions,
+    ) -> Labels:
+        out = super()._run(labels, k, mean, variance, key, table)
+        self._made += len(out.node)
+        if self._made > self._patience:
+            raise TooManyError
+        return out
+
     def _step(self, labels: Labels, k: int) -> Labels:
+        self._made = 0
         if k == 0:
             labels.size = {-1 - k: np.zeros(len(labels.node)) for k in range(len(self._amounts))}
         return super()._step(labels, k)

@@ -20,6 +20,8 @@ __all__ = ["Groves"]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+# Queries of a source that are decided one by one; it is some 20 in generated scenarios.
+_MANY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class Groves:
         self.loose: BoolArray = np.zeros(len(units), dtype=np.bool_)
         self.loose[of[apart[units.query]]] = True
         self.loose[list(without)] = True
+        for mine in self._sources.units.values():
+            # So many queries fill a source well enough, and take long to choose for.
+            if np.diff(units.start)[mine].sum() > _MANY:
+                self.loose[mine] = True
         self.first = self._sources.first
         self.shared = self._shared()
         self.nodes = [n for n, mine in self._sources.units.items() if not self.loose[mine].all()]

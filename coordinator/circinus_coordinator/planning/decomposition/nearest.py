@@ -1,9 +1,12 @@
-"""For queries that no plan suits even alone: the plan that asks least of their objectives."""
+"""For queries that no plan suits even alone: the known plan that asks least of their objectives.
+
+`circinus explain` looks among all plans for one query; here there may be many.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,67 +14,56 @@ import numpy.typing as npt
 from circinus.decision import Relaxation
 from circinus.query import Slo
 from circinus_coordinator.planning.decomposition.classes import QueryClass
-from circinus_coordinator.planning.labels import TOLERANCE, Aim, Asks, Limits, solve_each
+from circinus_coordinator.planning.decomposition.pricing import exact
+from circinus_coordinator.planning.labels import TOLERANCE, Aim, Asks, Found, solve_each
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.offers import Choice, Moving, Pricing, offers
-from circinus_coordinator.planning.relaxation import round_down, round_up
-from circinus_coordinator.planning.search import limits_of
+from circinus_coordinator.planning.offers import Pricing, offers
+from circinus_coordinator.planning.relaxation import USD, round_down, round_up
 
-__all__ = ["Nearest"]
+__all__ = ["Nearest", "beyond"]
 
 FloatArray = npt.NDArray[np.float64]
-# Lower accuracy floors of the class's other queries that are tried.
-_FLOORS = 3
 
 
 class Nearest:
-    """Finds plans of one class, as if nothing else ran; what is found joins its templates."""
+    """The plans known of one class, seen by queries that none of them suits."""
 
     def __init__(self, kind: QueryClass) -> None:
         self._kind = kind
-        self._offered: tuple[list[Choice], Moving] | None = None
 
-    def look(self, ask: int) -> None:
-        """Learn plans that meet an ask, or nearly do."""
+    def look(self, asks: Iterable[int], rows: int) -> bool:
+        """Whether any plans were found, as if nothing else ran, that meet asks or are quick.
+
+        They join the templates.
+
+        Args:
+            asks: No known plan meets them.
+            rows: Of the market's prices.
+        """
         kind = self._kind
-        limits, starts = limits_of(kind.asks[ask]), kind.programme.automaton.starts
-        for floor, wanted, aim in self._variants(ask, limits):
-            if starts[floor] < 0:
-                continue
-            if self._offered is None:
-                empty = Ledger(kind.programme.scenario)
-                choices, moving = offers(kind.programme, empty, Pricing(), rate_rps=0.0)
-                one = [dataclasses.replace(c, value=c.value[None]) for c in choices]  # asker
-                self._offered = one, moving.stacked()
-            asks = Asks(
-                start=np.array([starts[floor]], dtype=np.int64),
-                latency_ms=np.array([wanted.latency_ms]),
-                usd=np.array([wanted.usd]),
-            )
-            choices, moving = self._offered
-            found = solve_each(kind.programme, choices, moving, asks, aim=aim)
-            kind.templates.add(found)
-            if found[0] is not None and wanted == limits and floor == ask:
-                return
+        new = np.array(sorted(set(asks)), dtype=np.int64)
+        if not len(new):
+            return False
+        here, far = np.zeros_like(new), np.full(len(new), np.inf)
+        more = kind.templates.add(exact(kind, np.zeros(rows), 1.0, here, new, far))
+        if not len(kind.templates):
+            more = kind.templates.add([self._quickest()])
+        return more > 0
 
-    def _variants(self, ask: int, limits: Limits) -> Iterator[tuple[int, Limits, Aim]]:
-        """As asked; with one objective given up; with all."""
-        yield ask, limits, Aim.VALUE
-        yield ask, Limits(usd=limits.usd), Aim.LATENCY
-        yield ask, Limits(latency_ms=limits.latency_ms), Aim.VALUE
-        yield ask, Limits(), Aim.LATENCY
-        asks, floor = self._kind.asks, self._kind.asks[ask].accuracy
-        if floor is None:
-            return
-        lower: dict[float, int] = {}
-        for k, other in enumerate(asks):
-            level = -1.0 if other.accuracy is None else other.accuracy
-            if level < floor:
-                lower.setdefault(level, k)
-        some = sorted(lower, reverse=True)
-        for level in dict.fromkeys([*some[:_FLOORS], *some[-1:]]):
-            yield lower[level], limits, Aim.VALUE
-            yield lower[level], Limits(), Aim.LATENCY
+    def _quickest(self) -> Found | None:
+        """Of a class in which nobody's objectives can be met: a plan to start from."""
+        programme = self._kind.programme
+        starts = [start for start in programme.automaton.starts if start >= 0]
+        if not starts:
+            return None
+        choices, moving = offers(programme, Ledger(programme.scenario), Pricing(), rate_rps=0.0)
+        one = [dataclasses.replace(c, value=c.value[None]) for c in choices]  # asker
+        asks = Asks(
+            start=np.array(starts[:1], dtype=np.int64),
+            latency_ms=np.array([np.inf]),
+            usd=np.array([np.inf]),
+        )
+        return solve_each(programme, one, moving.stacked(), asks, aim=Aim.LATENCY)[0]
 
     def choose(self, ask: int) -> tuple[int, tuple[Relaxation, ...]] | None:
         """The known plan that asks least of these objectives, and how they would have to change."""
@@ -113,3 +105,18 @@ class Nearest:
 def _beyond(value: FloatArray, limit: float) -> FloatArray:
     """How far above a limit, relative to it."""
     return np.asarray(np.maximum(value / max(limit, 1e-9) - 1, 0.0))
+
+
+def beyond(slo: Slo, changes: Iterable[Relaxation]) -> str:
+    """In words, what is in the way of a query that no plan suits."""
+    found = []
+    for c in changes:
+        if c.what == "latency":
+            found.append(f"takes {c.to:.4g} ms, {slo.latency_ms:g} ms are allowed")
+        elif c.what == "cost":
+            found.append(f"costs {c.to:.4g} {USD}, {slo.cost_usd_per_1000:g} are allowed")
+        elif c.to is None:
+            found.append("has no measured accuracy")
+        else:
+            found.append(f"has an accuracy of {c.to:.4g}, {slo.accuracy:g} is asked for")
+    return f"no plan meets its objectives; the nearest of those known {' and '.join(found)}"

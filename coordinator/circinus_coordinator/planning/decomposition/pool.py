@@ -65,8 +65,8 @@ class Units:
         )
 
 
-def make_units(market: Market) -> Units:
-    """Sum up the demand of queries that cannot be told apart."""
+def make_units(market: Market, label: IntArray | None = None) -> Units:
+    """Sum up the demand of queries that cannot be told apart, nor by a `(queries,)` label."""
     none: IntArray = np.zeros(0, dtype=np.int64)
     kind = np.concatenate(
         [none, *(np.full(len(c.query), k, dtype=np.int64) for k, c in market.of_class())]
@@ -76,13 +76,14 @@ def make_units(market: Market) -> Units:
         for name in ("query", "site", "ask")
     )
     weight, rate = market.weight[query], market.rate[query]
-    order = np.lexsort((query, weight, ask, site, kind))
+    tag = np.zeros(len(query), dtype=np.int64) if label is None else label[query]
+    order = np.lexsort((query, tag, weight, ask, site, kind))
     order = order[((weight > 0) & (rate > 0))[order]]
     kind, query, site, ask = kind[order], query[order], site[order], ask[order]
     weight, rate = weight[order], rate[order]
     new = np.ones(len(kind), dtype=np.bool_)
     new[1:] = (np.diff(kind) != 0) | (np.diff(site) != 0) | (np.diff(ask) != 0)
-    new[1:] |= np.diff(weight) != 0
+    new[1:] |= (np.diff(weight) != 0) | (np.diff(tag[order]) != 0)
     start = np.append(np.flatnonzero(new), len(kind)).astype(np.int64)
     first = start[:-1]
     return Units(

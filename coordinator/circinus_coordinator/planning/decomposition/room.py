@@ -22,9 +22,18 @@ __all__ = ["Check", "Room"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A resource of a plan: what is left of it, what may be planned of it, what a request takes."""
+    """A resource of a plan, and what a request takes of it.
+
+    Attributes:
+        resource: Which.
+        have: What there is.
+        free: What is left of what may be planned.
+        most: What may be planned.
+        use: Per request.
+    """
 
     resource: Resource
+    have: float
     free: float
     most: float
     use: float
@@ -36,8 +45,10 @@ class Room:
     def __init__(self, market: Market) -> None:
         self._market, self._scenario = market, market.catalogue.scenario
         self.filling = Filling(market)
+        self._column = {name: k for k, name in enumerate(market.catalogue.resources)}
         self._busy: dict[tuple[str, Instance], float] = {}
         self._stateful: set[tuple[str, Instance]] = set()
+        self._have: dict[Resource, float] = {}
         self._freest: dict[tuple[int, tuple[int, ...]], list[str]] = {}
         self._any_stateful = any(
             spec.stateful
@@ -95,17 +106,18 @@ class Room:
                 use[way] = use.get(way, 0.0) + megabits
         found = []
         for resource, amount in use.items():
-            have = amount_of(scenario, resource)
-            if not math.isfinite(have):
+            have = self._have.get(resource)
+            if have is None:
+                have = self._have[resource] = amount_of(scenario, resource)
+            if have == math.inf:
                 continue
-            free = self.free(resource)
             most = have if resource[0] == UPLINK else have * scenario.max_utilisation
-            found.append(Check(resource, free, most, amount))
+            found.append(Check(resource, have, self.free(resource), most, amount))
         for device, wanted in memory.items():
             lack = filling.lacking(device, wanted.items()) - filling.memory_mb(device)
             if lack > 0:  # the same at every rate
                 most = scenario.class_of(device).memory_mb
-                found.append(Check((MEMORY, device), -lack, most, 0.0))
+                found.append(Check((MEMORY, device), most, -lack, most, 0.0))
         return found
 
     def speed(
@@ -138,8 +150,7 @@ class Room:
             return self.filling.uplink(resource[1])
         if resource[0] == LINK:
             return self.filling.on_link((resource[1], resource[2]))
-        names = self._market.catalogue.resources
-        return self.filling.free(resource[1])[names.index(resource[0])]
+        return self.filling.free(resource[1])[self._column[resource[0]]]
 
     def beside(
         self, changes: Sequence[Relaxation], placed: PlacedPlan, rate_rps: float

@@ -17,7 +17,7 @@ from circinus_coordinator.planning.decomposition.pieces import pieces
 from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.pool import Units
 from circinus_coordinator.planning.decomposition.solve import Solution, without
-from circinus_coordinator.planning.decomposition.sources import Sources
+from circinus_coordinator.planning.decomposition.sources import Piece, Sources
 from circinus_coordinator.planning.decomposition.staying import Start
 from circinus_coordinator.planning.decomposition.streams import Stream, streams
 from circinus_coordinator.planning.stop import Stop
@@ -55,6 +55,7 @@ def round_off(
     effort: Stop | None = None,
     clock: Callable[[], float] = lambda: 0.0,
     kept: Sequence[Placed] = (),
+    agreed: Sequence[Piece] = (),
 ) -> list[Placed]:
     """Place the mixture, then whatever else there is room for.
 
@@ -71,6 +72,8 @@ def round_off(
         clock: Seconds, for `effort`.
         kept: Parts of the decision in force, which stay where they are as long as that costs
             little (`staying.MIGRATION`).
+        agreed: What sources would do with their whole queries (`sharpening`), to start from; one
+            attempt is made unless more are asked for.
     """
     began = clock()
     for _ in range(1 if len(solution.units) > _LARGE else _MIXTURES):
@@ -81,7 +84,8 @@ def round_off(
         without(market, solution, refused)
     whole = int((~market.splittable[solution.units.query]).sum())
     if attempts is None:
-        attempts = max(1, min(_ATTEMPTS, _QUERIES_TIMES_ATTEMPTS // max(1, whole)))
+        most = _QUERIES_TIMES_ATTEMPTS // max(1, whole)
+        attempts = 1 if agreed else max(1, min(_ATTEMPTS, most))
     best: list[Placed] = []
     reached = -1.0
     for attempt in range(attempts if whole else 1):
@@ -90,7 +94,8 @@ def round_off(
         start, left, rest = Start(market), market, solution
         if kept:
             left, rest = start.keep(market, solution, kept)
-        placed = _Placing(left, rest, seed + attempt * _STRIDE, start).placed
+        wishes = agreed if attempt == 0 else ()
+        placed = _Placing(left, rest, seed + attempt * _STRIDE, start, wishes).placed
         goodput = math.fsum(p.rate * float(market.weight[p.query]) for p in placed)
         if goodput > reached:
             best, reached = placed, goodput
@@ -100,7 +105,15 @@ def round_off(
 class _Placing:
     """One mixture put on machines."""
 
-    def __init__(self, market: Market, solution: Solution, seed: int, start: Start) -> None:
+    def __init__(
+        self,
+        market: Market,
+        solution: Solution,
+        seed: int,
+        start: Start,
+        agreed: Sequence[Piece],
+    ) -> None:
+        self._agreed = agreed
         self._market, self._solution = market, solution
         self._random = np.random.default_rng(seed)
         self._filling, self._left, self.placed = start.filling, start.left, start.placed
@@ -125,11 +138,19 @@ class _Placing:
             choices = Choices(market, solution, within=_NEAR, least=-_NEAR / 2)
             sources = Sources(market, solution, self._filling)
             order = self._random.permutation(np.array(list(sources.units))).tolist()
-            wanted = sources.whole(choices, units, order, margin=_MARGIN)
+            asking = units & self._several() if self._agreed else units
+            wanted = sources.whole(choices, asking, order, margin=_MARGIN) if asking.any() else []
+            wanted += self._agreed
         wanted.sort(key=lambda piece: -piece[3])
         for query, unit, template, rate in wanted:
             if self._left[query] >= rate * (1.0 - _LEAST_SHARE):
                 self._put(query, unit, template, rate)
+
+    def _several(self) -> BoolArray:
+        """Units with a query that stands for several: sources do not agree on these."""
+        units, queries = self._solution.units, self._market.catalogue.scenario.queries
+        count = np.array([queries[q].count for q in units.query.tolist()], dtype=np.int64)
+        return np.asarray(np.maximum.reduceat(count, units.start[:-1]) > 1)
 
     def _improve(self, units: BoolArray) -> None:
         """Let each source place its whole queries anew."""

@@ -29,6 +29,8 @@ from circinus_coordinator.planning.decomposition.fronts import features_of, fron
 from circinus_coordinator.planning.decomposition.groves import Groves
 from circinus_coordinator.planning.decomposition.pricing import cheapest_known
 from circinus_coordinator.planning.decomposition.solve import Solution
+from circinus_coordinator.planning.decomposition.sources import Piece
+from circinus_coordinator.planning.decomposition.taking import Taking
 from circinus_coordinator.planning.decomposition.tree import search
 from circinus_coordinator.planning.label_search import TooManyError
 
@@ -43,6 +45,8 @@ _STEP = 0.3
 # Branches per source while prices are sought; to prove the bound, fewer of many sources.
 _SEEKING = 30
 _PROVING, _SOURCES_TIMES_BRANCHES = 300, 60_000
+# Passes in which each source has a turn, fewer of many sources.
+_PASSES, _SOURCES_TIMES_PASSES = 12, 1_600
 # Part of the bound that all sources together leave alone.
 _GAP = 2e-4
 
@@ -51,21 +55,27 @@ def sharpen(
     market: Market,
     solution: Solution,
     *,
+    seed: int = 0,
     rounds: int | None = None,
     clock: Callable[[], float] = lambda: 0.0,
-) -> None:
-    """Lower the solution's bound.
+) -> list[Piece]:
+    """Lower the solution's bound, and say what sources could do with their whole queries.
+
+    Returns:
+        What they agreed on: (query, unit, template, requests per second). Pools are not overloaded,
+        but no machines are told apart, nor memory looked at. Nothing where sources are too many.
 
     Args:
         market: Classes; plans found join their templates.
         solution: Of the relaxation.
+        seed: Of the order in which sources take turns.
         rounds: Of prices; None for as many as suit the size.
         clock: For reporting.
     """
     began = clock()
     whole = ~market.splittable[solution.units.query]
     if not whole.any() or not np.isfinite(solution.bound_rps):
-        return
+        return []
     known = _Sharpening(market, solution)
     if rounds is None:
         rounds = min(_ROUNDS, _SOURCES_TIMES_ROUNDS // max(1, known.sources))
@@ -75,10 +85,14 @@ def sharpen(
     known.complete(known.prices)
     bound = known.proved()
     solution.bound_rps = min(solution.bound_rps, bound)
+    agreed = known.agreed(seed)
     solution.seconds["sharpen"] = clock() - began
+    return agreed
 
 
 class _Sharpening:
+    """The groves of a market, and the prices of what they share."""
+
     def __init__(self, market: Market, solution: Solution) -> None:
         self._market, self._solution = market, solution
         self._groves = Groves(market, solution)
@@ -185,6 +199,27 @@ class _Sharpening:
             total += (some.rate * np.maximum(some.weight - least, 0.0)).tolist()
         return math.nextafter(math.fsum(total) * (1 + _ROUNDING), math.inf)
 
+    def agreed(self, seed: int) -> list[Piece]:
+        """What the sources take, turn by turn, of what all other demand leaves."""
+        groves, solution = self._groves, self._solution
+        passes = min(_PASSES, _SOURCES_TIMES_PASSES // max(1, self.sources))
+        if not passes:
+            return []
+        pool, rate = solution.pool, solution.mixture.rate
+        others = pool.use.T @ np.where(groves.loose[pool.unit], rate, 0.0)
+        taking = Taking(groves, self.prices, np.maximum(self._market.capacity - others, 0.0))
+        taking.agree(passes, seed)
+        chosen = taking.best()
+        return [
+            (query, unit, template, float(self._market.rate[query]))
+            for query, unit, template in zip(
+                groves.query[chosen].tolist(),
+                groves.unit[chosen].tolist(),
+                groves.template[chosen].tolist(),
+                strict=True,
+            )
+        ]
+
 
 class _Master:
     """Mixes whole choices of the sources within what is shared."""
@@ -194,17 +229,17 @@ class _Master:
         self._shared = groves.shared
         self._node: list[int] = []
         self._worth: list[float] = []
-        self._use: list[FloatArray] = []
+        self._use: list[sparse.csr_matrix] = []
 
     def add(self, node: int, worth: float, use: FloatArray) -> None:
         """What a source might do."""
         self._node.append(node)
         self._worth.append(worth)
-        self._use.append(np.asarray(use).reshape(-1))
+        self._use.append(sparse.csr_matrix(np.asarray(use).reshape(1, -1)))
 
     def prices(self, otherwise: FloatArray) -> FloatArray:
         """`(rows,)` of the mixture worth most; `otherwise` where nothing was asked of a row."""
-        use = sparse.csr_matrix(np.stack(self._use))
+        use = sparse.csr_matrix(sparse.vstack(self._use))
         asked = np.flatnonzero(np.asarray(use.sum(axis=0)).reshape(-1) > 0)
         asked = asked[self._shared[asked] & (self._capacity[asked] > 0)]
         nodes, number = np.unique(self._node, return_inverse=True)

@@ -10,12 +10,18 @@ import numpy.typing as npt
 
 from circinus_coordinator.planning.decomposition.bound import lagrangian, price_all
 from circinus_coordinator.planning.decomposition.classes import Market
+from circinus_coordinator.planning.decomposition.discovery import (
+    LARGE,
+    discover,
+    dollar,
+    settle,
+    starters,
+)
 from circinus_coordinator.planning.decomposition.dual import ascend, first_prices
 from circinus_coordinator.planning.decomposition.master import Mixture, mix
 from circinus_coordinator.planning.decomposition.pool import (
     Pool,
     Units,
-    cheapest,
     everything,
     make_units,
 )
@@ -24,28 +30,20 @@ __all__ = ["Solution", "mix_again", "relax", "told", "without"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-# A dollar saved never weighs as much as a request served: all the dollars of the dearest plan
-# together weigh this part of the least valuable request.
-_DOLLAR = 1e-4
 _ROUNDS, _FINE = 150, 50
 # Plans up to this many times the worth of a request are kept for second choices.
 _NEARLY = 1.2
-# Beyond this many units the master programme is solved without going on to a vertex.
-_LARGE = 20_000
-# And so many of its known plans are in play for each unit.
-_NEAREST = 8
-# Units that first plans are sought for.
-_SAMPLE = 1_500
 # Rounds of pricing new plans before the master programme is believed.
 _PRICINGS = 6
 # And of up to so many units, which it costs little to ask.
 _MORE_PRICINGS, _FEW = 60, 200
-# While plans are collected a rough idea will do: what pricing may overlook, relative.
-_ROUGH = 5e-3
 # A column worse than its unit's best by this part of a request's worth is left out.
 _HOPELESS = 0.05
-# A gap of this much is left alone.
-_ENOUGH = 2e-4
+# Where the master programme is large, plans that are better by this part of a request's worth are
+# not looked for; the bound is higher by that.
+_OVERLOOKED = 1e-4
+# A gap of this much is left alone; where the master programme is large, one of that much.
+_ENOUGH, _LARGE_ENOUGH = 2e-4, 1e-3
 # Of few units the bound itself is meant to be sharper.
 _EXACT = 1e-7
 
@@ -95,52 +93,56 @@ def relax(
     """
     units, capacity = make_units(market), market.capacity
     began = clock()
-    usd = _dollar(market, units)
+    usd = dollar(market, units)
     cold = prices is None or not any(len(c.templates) for c in market.classes)
+    bound = np.inf
     if prices is None or cold:
-        prices = _discover(market, units, usd)
-    discovered = clock()
-    pool = _known(market, units, prices, usd)
-    # What the sample did not press on may well be scarce for the others.
-    prices = np.where(prices > 0, prices, first_prices(units, pool, capacity) if cold else 0.0)
-    rounds, few = _ROUNDS, len(units) <= _LARGE
+        prices = discover(market, units, usd)
+        # What the sample did not press on may well be scarce for the others.
+        pool = starters(market, units, prices, usd)
+        prices = np.where(prices > 0, prices, first_prices(units, pool, capacity))
+        prices, bound = settle(market, units, prices, usd)
+    settled = clock()
+    rounds, few = _ROUNDS, len(units) <= LARGE
     if not few:  # what is cheapest is looked at again half-way
         rounds = _ROUNDS // 2
+        pool = starters(market, units, prices, usd)
         prices = ascend(units, pool, capacity, prices, usd=usd, rounds=rounds, fine=0).prices
-        pool = _known(market, units, prices, usd)
+    pool = starters(market, units, prices, usd)
     ascent = ascend(
         units, pool, capacity, prices, usd=usd, rounds=rounds, fine=_FINE, gentle=not few
     )
     risen = clock()
     pool = pool.take(np.flatnonzero(ascent.touched))
-    mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=ascent.prices)
+    mixture = mix(units, pool, capacity, usd=usd, basis=len(units) < LARGE, fallback=ascent.prices)
     mixed = clock()
-    solution = Solution(units, pool, mixture, mixture.prices, np.inf, usd, {})
+    solution = Solution(units, pool, mixture, mixture.prices, bound, usd, {})
+    enough = _ENOUGH if few else _LARGE_ENOUGH
     for _ in range(_MORE_PRICINGS if len(units) <= _FEW else _PRICINGS):
         bound, unit, template = _priced(market, solution)
         solution.bound_rps = min(solution.bound_rps, bound)
-        if bound - solution.goodput_rps <= _ENOUGH * max(bound, 1e-9):
+        if bound - solution.goodput_rps <= enough * max(bound, 1e-9):
             break
         known = Pool.of(market, units, *_joined(pool, unit, template))
         if len(known) == len(pool):  # the solver's last digits are all that is between the two
             break
         pool = known.take(_promising(units, solution, known))
         mixture = mix(
-            units, pool, capacity, usd=usd, basis=len(units) < _LARGE, fallback=mixture.prices
+            units, pool, capacity, usd=usd, basis=len(units) < LARGE, fallback=mixture.prices
         )
         solution.pool, solution.mixture, solution.prices = pool, mixture, mixture.prices
     if len(units) <= _FEW:
-        _sharpen(market, solution)
+        _tighten(market, solution)
     solution.seconds = {
-        "discover": discovered - began,
-        "dual": risen - discovered,
+        "discover": settled - began,
+        "dual": risen - settled,
         "master": mixed - risen,
         "certify": clock() - mixed,
     }
     return solution
 
 
-def _sharpen(market: Market, solution: Solution) -> None:
+def _tighten(market: Market, solution: Solution) -> None:
     """Lower the bound to what the mixture of most goodput reaches, whatever it costs.
 
     The mixture itself heeds dollars, so that its prices leave a gap where a plan is very dear.
@@ -166,13 +168,6 @@ def _sharpen(market: Market, solution: Solution) -> None:
         if solution.bound_rps - free.goodput_rps <= _EXACT * bound or len(known) == len(pool):
             return
         pool = known
-
-
-def _known(market: Market, units: Units, prices: FloatArray, usd: float) -> Pool:
-    """The columns to start from: of very many units only what is cheapest at the prices."""
-    if len(units) <= _LARGE:
-        return Pool.of(market, units, *everything(market, units))
-    return Pool.of(market, units, *cheapest(market, units, prices, usd, _NEAREST))
 
 
 def _joined(pool: Pool, unit: IntArray, template: IntArray) -> tuple[IntArray, IntArray]:
@@ -217,7 +212,7 @@ def without(market: Market, solution: Solution, refused: Collection[tuple[int, i
         pool,
         market.capacity,
         usd=solution.usd,
-        basis=len(units) < _LARGE,
+        basis=len(units) < LARGE,
         fallback=solution.prices,
     )
 
@@ -251,7 +246,7 @@ def mix_again(
         pool,
         market.capacity,
         usd=solution.usd,
-        basis=len(units) < _LARGE,
+        basis=len(units) < LARGE,
         fallback=solution.prices,
         bonus=bonus * preferred * units.weight[pool.unit],
     )
@@ -260,78 +255,7 @@ def mix_again(
 
 def _priced(market: Market, solution: Solution) -> tuple[float, IntArray, IntArray]:
     """The bound at the solution's prices, exact over all plans, and columns that may help."""
-    priced = price_all(market, solution.units, solution.prices, 0.0)
+    slack = _OVERLOOKED if len(solution.units) > LARGE else 0.0
+    priced = price_all(market, solution.units, solution.prices, 0.0, slack=slack)
     bound = lagrangian(solution.units, solution.prices, market.capacity, priced.value)
     return bound, *priced.pairs
-
-
-def _discover(market: Market, units: Units, usd: float) -> FloatArray:
-    """First templates, from free resources to those that some demand presses on; their prices.
-
-    Of many units a sample is asked: all of some sources, with their part of what is pooled.
-    """
-    index, capacity = _sample(market, units)
-    units = units.take(index)
-    prices: FloatArray = np.zeros(len(capacity))
-    for turn in range(_PRICINGS):
-        pool = Pool.of(market, units, *everything(market, units))
-        if turn == 0:
-            prices = first_prices(units, pool, capacity)
-        ascent = ascend(units, pool, capacity, prices, usd=usd, rounds=40, fine=0, gentle=turn > 0)
-        prices = ascent.prices
-        if not price_all(market, units, prices, usd, slack=_ROUGH).improved:
-            break
-    return np.where(_pressed(units, pool, len(capacity)), prices, 0.0)
-
-
-def _pressed(units: Units, pool: Pool, rows: int) -> npt.NDArray[np.bool_]:
-    """`(rows,)`: those that some column uses."""
-    found = np.zeros(rows, dtype=np.bool_)
-    found[pool.use.indices] = True
-    return found & (len(units) > 0)
-
-
-def _sample(market: Market, units: Units) -> tuple[IntArray, FloatArray]:
-    """Units to learn from, and the capacities they would have to themselves."""
-    every: IntArray = np.arange(len(units), dtype=np.int64)
-    parts = len(units) // _SAMPLE
-    if parts <= 1:
-        return every, market.capacity
-    node = np.zeros(len(units), dtype=np.int64)
-    for number, kind in market.of_class():
-        mine = units.kind == number
-        first = np.array([site.nodes[0] for site in kind.sites], dtype=np.int64)
-        node[mine] = first[units.site[mine]]
-    chosen = every[node % parts == 0]
-    demand = units.rate * units.weight
-    share = float(demand[chosen].sum() / demand.sum())
-    members = market.sites.members
-    pooled = np.array(
-        [
-            max(len(members[one]), len(members[two])) > 1
-            for _, one, two in market.sites.resources.keys
-        ],
-        dtype=np.bool_,
-    )
-    return chosen, np.where(pooled, market.capacity * share, market.capacity)
-
-
-def _dollar(market: Market, units: Units) -> float:
-    """Value of a US dollar, from the dearest plan that is cheapest for somebody."""
-    # Nothing has a price yet, so one site stands for all of a class.
-    _, one = np.unique(units.kind * 2**32 + units.ask, return_index=True)
-    bare = one[_planless(market, units.take(one))]
-    if len(bare):
-        price_all(market, units.take(bare), np.zeros(len(market.capacity)), 1.0, wanted=False)
-    dearest = max((float(c.templates.usd.max(initial=0.0)) for c in market.classes), default=0.0)
-    weight = float(units.weight.min(initial=np.inf))
-    return _DOLLAR * weight / dearest if dearest > 0 and np.isfinite(weight) else 1.0
-
-
-def _planless(market: Market, units: Units) -> npt.NDArray[np.bool_]:
-    """`(units,)`: those that none of the known plans would do for."""
-    found = np.ones(len(units), dtype=np.bool_)
-    for number, kind in market.of_class():
-        mine = units.kind == number
-        found[mine] = ~np.asarray(kind.templates.meeting(kind.asks).any(axis=1))[units.ask[mine]]
-    return found

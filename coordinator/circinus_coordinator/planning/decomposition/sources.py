@@ -21,7 +21,7 @@ from circinus_coordinator.planning.decomposition.mixed import Mixed
 from circinus_coordinator.planning.decomposition.recipes import Instance
 from circinus_coordinator.planning.decomposition.solve import Solution
 
-__all__ = ["Sources"]
+__all__ = ["Piece", "Sources"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -55,8 +55,6 @@ def write(
     goodput = math.fsum(
         float(market.weight[q] * market.rate[q]) * min(1.0, share) for q, share in shares.items()
     )
-    # What is worth nothing is never placed.
-    refused = (left > 0) | (market.rate * market.weight <= 0)
     return Decision(
         planner=planner,
         seed=seed,
@@ -67,7 +65,7 @@ def write(
         open_devices=tuple(sorted(book.devices)),
         seconds=dict(seconds),
         assignments=tuple(assignments),
-        rejected=tuple(refusing.rejections(left, refused)),
+        rejected=tuple(refusing.rejections(left)),
         prices=resource_prices(market, solution.prices),
     )
 

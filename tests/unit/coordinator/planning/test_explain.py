@@ -165,3 +165,24 @@ def test_the_way_back_counts_towards_the_cost_limit(build, profile) -> None:
         assert bool(decision.assignments) == served
     assert decision.rejected[0].binding == "cost"
     assert decision.rejected[0].relaxation == "needs 0.01 more USD per 1,000 requests"
+
+
+def test_a_link_that_is_too_narrow_is_widened_for_all_who_use_it(build, profile) -> None:
+    """Where queries wait for it: what it must become is asked of everybody's transfers."""
+    # The input takes 10 ms of the 80 Mbit/s; both queries together would fill the link.
+    queries = [
+        {"id": n, "pipeline": "p", "source": "pi", "rate_rps": 50, "weight": w,
+         "splittable": False, "slo": {"latency_ms": 100}}
+        for n, w in (("first", 2), ("second", 1))
+    ]  # fmt: skip
+    scenario = build(queueing=True, profiles=[profile("a", "middle", 1)], queries=queries)
+    decision = plan(scenario)
+    assert [a.query for a in decision.assignments] == ["first"]
+    assert decision.rejected[0].binding == "link box - pi"
+    (change,) = decision.rejected[0].relaxations
+    assert change.what == "link"
+    wider = [
+        {"between": ["device", "edge"], "rtt_ms": 10, "bandwidth_mbps": change.to},
+    ]
+    again = build(queueing=True, profiles=[profile("a", "middle", 1)], queries=queries, links=wider)
+    assert {a.query for a in plan(again).assignments} == {"first", "second"}

@@ -18,7 +18,8 @@ from circinus_coordinator.planning.placed import place, plan_of
 SPREAD = {"mean": 100, "p50": 90, "p95": 200, "p99": 260}
 
 
-def test_the_search_and_the_judge_agree_on_a_loaded_device(build, profile) -> None:
+def test_the_search_and_the_judge_nearly_agree_on_a_loaded_device(build, profile) -> None:
+    """The search adds means and variances up, the judge distributions."""
     queries = [
         {"id": f"q{i}", "pipeline": "p", "source": "pi", "rate_rps": rate}
         for i, rate in enumerate((4, 3, 2))
@@ -40,7 +41,7 @@ def test_the_search_and_the_judge_agree_on_a_loaded_device(build, profile) -> No
         assert found is not None
         placed = place(catalogue, query, plan_of(programme, found))
         ledger.add(placed.use, query.rate_rps)
-        assert placed.latency_ms(ledger) == pytest.approx(found.latency_ms(95))
+        assert placed.latency_ms(ledger) == pytest.approx(found.latency_ms(95), rel=0.05)
 
 
 def test_waiting_grows_with_the_load_and_is_left_out_on_request(build, profile) -> None:
