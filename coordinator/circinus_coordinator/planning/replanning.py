@@ -43,7 +43,7 @@ from circinus_coordinator.planning.minimums import promised
 __all__ = ["Change", "Replanner"]
 
 # Of those who wait so many are asked again for each query that goes or comes, and at least some.
-_ASKED, _ASKED_LEAST = 0.3, 16
+_ASKED, _ASKED_LEAST = 2, 16
 
 
 def _still() -> float:
@@ -138,7 +138,7 @@ class Replanner:
             standing = self._standing
             served = [name for name in new if standing.asked[name].left <= 0]
         else:
-            also = max(_ASKED_LEAST, int(_ASKED * (len(add) + len(remove))))
+            also = max(_ASKED_LEAST, _ASKED * (len(add) + len(remove)))
             served = standing.place(new, also)
         return Change(
             served=tuple(served),
@@ -175,7 +175,6 @@ class Replanner:
         for asked, taken in zip(everybody, price.tolist(), strict=True):
             asked.price = taken
         self._standing.start((asked, ways[k]) for k, asked in enumerate(everybody))
-        self._standing.place([], len(self._standing.waiting))
 
     def _certify(self, found: Market, solution: Solution) -> None:
         """The bound's parts at the present prices."""

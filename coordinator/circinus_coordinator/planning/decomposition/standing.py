@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -45,6 +46,7 @@ class Asked:
         price: What its cheapest plan takes, as a part of its worth.
         ways: What runs.
         were: What ran before it lost its place.
+        lacks: The resource it waits for, -1 for none in particular; None where it does not wait.
     """
 
     query: Query
@@ -53,6 +55,7 @@ class Asked:
     price: float = math.inf
     ways: list[Way] = field(default_factory=list)
     were: list[Way] = field(default_factory=list)
+    lacks: int | None = None
 
     @property
     def rate(self) -> float:
@@ -65,7 +68,6 @@ class Standing:
 
     Attributes:
         asked: All queries by id.
-        waiting: (price, id) of those not served in full, in order.
         prices: `(rows,)`.
     """
 
@@ -73,8 +75,9 @@ class Standing:
         self.market, self.prices, self._usd = market, prices, usd
         self._joining, self._filling = joining, Filling(market)
         self.asked: dict[str, Asked] = {}
-        self.waiting: list[tuple[float, str]] = []
-        # By resource: (price, id) of those who use it, in order.
+        # By resource: (price, id) of those who wait for it, and of those who use it, in order.
+        self._waiting: dict[int, list[tuple[float, str]]] = defaultdict(list)
+        self._freed: set[int] = set()
         self._users: dict[int, list[tuple[float, str]]] = defaultdict(list)
         self._columns = {name: k for k, name in enumerate(market.catalogue.resources)}
         self._loose = {
@@ -83,7 +86,8 @@ class Standing:
         }
 
     def start(self, everybody: Iterable[tuple[Asked, Sequence[Way]]]) -> None:
-        """Put everybody where they are, and let those who lack something wait."""
+        """Put everybody where they are, and those who lack something wherever there is room."""
+        lacking = []
         for asked, ways in everybody:
             self.asked[asked.query.id] = asked
             for template, devices, rate in ways:
@@ -95,16 +99,16 @@ class Standing:
             if asked.left <= _LEAST_SHARE * asked.rate:
                 asked.left = 0.0
             elif asked.query.demand_rps > 0 and asked.price < math.inf:
-                self.waiting.append((asked.price, asked.query.id))
-        self.waiting.sort()
+                lacking.append(asked.query.id)
         for users in self._users.values():
             users.sort()
+        self._place(lacking, 0)
 
     def leave(self, names: Collection[str]) -> None:
         """Queries go for good."""
         for name in names:
             self._take_out(self.asked[name])
-            _remove(self.waiting, (self.asked[name].price, name))
+            self._call(self.asked[name])
             del self.asked[name]
 
     def place(self, names: Sequence[str], also: int) -> list[str]:
@@ -115,14 +119,18 @@ class Standing:
 
         Args:
             names: Who has to be placed.
-            also: How many of those who wait are asked as well.
+            also: How many are asked as well of those who wait for what became free.
         """
+        freed = [self._waiting[row] for row in self._freed if self._waiting[row]]
+        hopeful = [name for _, name in itertools.islice(heapq.merge(*freed), also)]
+        self._freed.clear()
+        return self._place([*names, *hopeful], _DISLODGED * len(names))
+
+    def _place(self, queue: Sequence[str], budget: int) -> list[str]:
         line: list[tuple[float, str]] = []
         plans: dict[str, list[int]] = {}
-        queue = [*names, *(name for _, name in self.waiting[:also])]
         for name in queue:
             self._line_up(name, line, plans)
-        budget = _DISLODGED * len(names)
         while line:
             price, name = heapq.heappop(line)
             asked = self.asked[name]
@@ -139,14 +147,16 @@ class Standing:
             for row in self._used(asked) - rows:
                 bisect.insort(self._users[row], (price, name))
             if not done and plans[name]:
-                bisect.insort(self.waiting, (price, name))
+                room = self._rooms(asked, plans[name][0])
+                asked.lacks = min(room, key=lambda row: room[row], default=-1)
+                bisect.insort(self._waiting[asked.lacks], (price, name))
         return [name for name in queue if self.asked[name].left <= 0]
 
     def _line_up(
         self, name: str, line: list[tuple[float, str]], plans: dict[str, list[int]]
     ) -> None:
         asked = self.asked[name]
-        _remove(self.waiting, (asked.price, name))
+        self._call(asked)
         if name not in plans:
             plans[name] = self._plans(asked)
         if (asked.price, name) not in line:
@@ -203,14 +213,25 @@ class Standing:
         """Who takes most of their worth of what a query lacks most, if that is more than it."""
         if not templates or asked.joined is None:
             return None
-        kind = self.market.classes[asked.joined.kind]
-        use, rows = kind.templates.use[templates[0]], kind.rows[asked.joined.site]
-        room = {int(rows[f]): self._room(int(rows[f])) / use[f] for f in np.flatnonzero(use > 0)}
+        room = self._rooms(asked, templates[0])
         scarce = [row for row in room if self._users[row]]
         if not scarce:
             return None
         price, name = self._users[min(scarce, key=lambda row: room[row])][-1]
         return name if price > asked.price + _DEARER else None
+
+    def _rooms(self, asked: Asked, template: int) -> dict[int, float]:
+        """Requests per second that each resource has room for."""
+        assert asked.joined is not None
+        kind = self.market.classes[asked.joined.kind]
+        use, rows = kind.templates.use[template], kind.rows[asked.joined.site]
+        return {int(rows[f]): self._room(int(rows[f])) / use[f] for f in np.flatnonzero(use > 0)}
+
+    def _call(self, asked: Asked) -> None:
+        """Let a query wait no longer."""
+        if asked.lacks is not None:
+            _remove(self._waiting[asked.lacks], (asked.price, asked.query.id))
+            asked.lacks = None
 
     def _room(self, row: int) -> float:
         """What is left of a resource; of a large pool, about."""
@@ -229,6 +250,7 @@ class Standing:
     def _take_out(self, asked: Asked) -> None:
         for row in self._used(asked):
             _remove(self._users[row], (asked.price, asked.query.id))
+            self._freed.add(row)
         for template, devices, rate in asked.ways:
             self._filling.release(self._recipe(asked, template), devices, rate)
         self._filling.reopen({device for _, devices, _ in asked.ways for device in devices})
