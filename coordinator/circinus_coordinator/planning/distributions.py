@@ -26,6 +26,8 @@ _SHAPE = 4.0
 _REGULAR = 16.0
 # Delays shorter than this part of a cell count as constant.
 _SMALL = 0.1
+# Distributions kept for the next who ask, 1 KB each.
+_KEPT = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,13 +36,15 @@ class Spread:
 
     Attributes:
         fixed: Its constant part, ms.
-        varying: `(CELLS,)` chances of 0, 1, ... cells more; None where nothing varies.
+        varying: `(CELLS,)` chances of 0, 1, ... cells more; None where nothing varies. Shared,
+            so not to be written to.
     """
 
     fixed: float
     varying: FloatArray | None = None
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def of_service(mean: float, variance: float, cell: float) -> Spread:
     """A gamma of shape 4, moved so that mean and variance are met; of less, where it varies more.
 
@@ -50,9 +54,10 @@ def of_service(mean: float, variance: float, cell: float) -> Spread:
         return Spread(mean)
     shape = min(_SHAPE, mean * mean / variance)
     scale = math.sqrt(variance / shape)
-    return Spread(mean - shape * scale, _gamma(shape, scale / cell))
+    return Spread(mean - shape * scale, _moved(shape, scale / cell))
 
 
+@functools.lru_cache(maxsize=_KEPT)
 def of_wait(mean: float, variance: float, chance: float, cell: float) -> Spread:
     """None at all, or with this chance a gamma, at most as variable as an exponential one."""
     if mean <= _SMALL * cell and variance <= (_SMALL * cell) ** 2:
@@ -148,20 +153,20 @@ def _rounded(shape: float) -> float:
     return float(min(_REGULAR, max(0.25, round(shape * 4) / 4)))
 
 
-@functools.lru_cache(maxsize=4096)
-def _gamma(shape: float, scale: float) -> FloatArray:
-    """A gamma of this shape and scale (cells)."""
-    found = _moved(shape, scale)
-    found.setflags(write=False)
-    return found
-
-
 def _moved(shape: float, scale: float) -> FloatArray:
-    """By the integral of the distribution function, which keeps the mean."""
+    """A gamma of this shape and scale (cells), by the integral of its distribution function.
+
+    This keeps the mean.
+    """
     x, area = _area(shape)
     at = _BEFORE / scale
     values = np.interp(at, x, area) + np.maximum(at - x[-1], 0.0)
-    return np.asarray(np.maximum(np.concatenate([values[1:2], np.diff(values, n=2)]) * scale, 0.0))
+    steps = values[1:] - values[:-1]
+    found: FloatArray = np.empty(CELLS)
+    found[0] = values[1]
+    np.subtract(steps[1:], steps[:-1], out=found[1:])
+    found *= scale
+    return np.maximum(found, 0.0, out=found)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -19,6 +19,7 @@ preemptive priorities or with breakdown", Oper. Res. 6, 1958).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,12 +96,18 @@ def delays(kinds: Sequence[Kind], sizes: Sequence[int]) -> list[Delay]:
         kinds: All that run on a device; one without load is a newcomer who keeps nobody waiting.
         sizes: Units there are of each contended resource.
     """
+    return list(_delays(tuple(kinds), tuple(sizes)))
+
+
+# Plans are tried and taken back, so that devices come to the same loads again and again.
+@functools.lru_cache(maxsize=4096)
+def _delays(kinds: tuple[Kind, ...], sizes: tuple[int, ...]) -> tuple[Delay, ...]:
     rate = np.array([k.rate for k in kinds])
     busy = np.array([k.busy for k in kinds])
     workers = np.array([k.workers for k in kinds], dtype=np.float64)
     mean = np.divide(busy, rate, out=np.zeros(len(kinds)), where=rate > 0)
     if not (mean > 0).any():
-        return [NOTHING] * len(kinds)
+        return (NOTHING,) * len(kinds)
     times, running = _running(mean, np.array([k.scv for k in kinds]), busy / workers)
     fits, beside = np.ones(running.shape), np.ones(running.shape)
     for r, size in enumerate(sizes):
@@ -133,10 +140,10 @@ def delays(kinds: Sequence[Kind], sizes: Sequence[int]) -> list[Delay]:
                 extra[1][k] += part * found[other]
                 extra[2][k] += part * square[other]
     columns = (chance, found, square, *extra, mean, busy / workers)
-    return [
+    return tuple(
         _piled(row[:3], row[3:6], row[6], row[7]) if there else NOTHING
         for there, row in zip(needing.tolist(), np.array(columns).T.tolist(), strict=True)
-    ]
+    )
 
 
 def _piled(spell: list[float], twin: list[float], service: float, load: float) -> Delay:

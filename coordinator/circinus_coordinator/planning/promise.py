@@ -7,6 +7,7 @@ up instead (`latency`), as it has to compare unfinished plans; what is promised 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,12 @@ def promised_ms(steps: Sequence[Delays], exits: Sequence[Arrival], percent: floa
         steps: In an order in which producers come first.
         exits: What is delivered, as arrivals.
     """
+    return _promised_ms(tuple(steps), tuple(exits), percent)
+
+
+# Plans are asked after every change nearby, most of which leave their delays as they were.
+@functools.lru_cache(maxsize=4096)
+def _promised_ms(steps: tuple[Delays, ...], exits: tuple[Arrival, ...], percent: float) -> float:
     rough = percentile_ms(*added(steps, exits), percent)
     if not 0 < rough < math.inf:
         return rough
