@@ -1,8 +1,9 @@
 """A menu's latencies at the present loads, all entries at once.
 
-The judge looks at one plan at a time, exactly, and takes a millisecond for it. This says
-beforehand which entries of a menu are worth asking about: the same formulas (`loads`, `placed`) as
-arrays, each step as if the plan's other steps were elsewhere, on the freest machine of its slot.
+The judge looks at one plan at a time and takes a millisecond for it. This says beforehand which
+entries of a menu are worth asking about: mean and variance of waiting as arrays, each step as if
+the plan's other steps were elsewhere, on the freest machine of its slot. Mostly below what the
+judge says, who convolves and knows what waits in one line.
 """
 
 from __future__ import annotations
