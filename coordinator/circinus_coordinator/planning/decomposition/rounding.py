@@ -72,8 +72,8 @@ def round_off(
         clock: Seconds, for `effort`.
         kept: Parts of the decision in force, which stay where they are as long as that costs
             little (`staying.MIGRATION`).
-        agreed: What sources would do with their whole queries (`sharpening`), to start from; one
-            attempt is made unless more are asked for.
+        agreed: What sources would do with their whole queries (`sharpening`), for the first
+            attempt.
     """
     began = clock()
     for _ in range(1 if len(solution.units) > _LARGE else _MIXTURES):
@@ -85,7 +85,7 @@ def round_off(
     whole = int((~market.splittable[solution.units.query]).sum())
     if attempts is None:
         most = _QUERIES_TIMES_ATTEMPTS // max(1, whole)
-        attempts = 1 if agreed else max(1, min(_ATTEMPTS, most))
+        attempts = max(1, min(_ATTEMPTS, most)) + bool(agreed)
     best: list[Placed] = []
     reached = -1.0
     for attempt in range(attempts if whole else 1):

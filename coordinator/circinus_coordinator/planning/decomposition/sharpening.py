@@ -46,7 +46,7 @@ _STEP = 0.3
 _SEEKING = 30
 _PROVING, _SOURCES_TIMES_BRANCHES = 300, 60_000
 # Passes in which each source has a turn, fewer of many sources.
-_PASSES, _SOURCES_TIMES_PASSES = 12, 1_600
+_PASSES, _SOURCES_TIMES_PASSES = 20, 1_600
 # Part of the bound that all sources together leave alone.
 _GAP = 2e-4
 

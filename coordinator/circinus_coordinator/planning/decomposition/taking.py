@@ -8,7 +8,7 @@ are told apart yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ _BETTER = 1e-9
 _BRANCHES = 30
 # Parts of the prices that are paid, one pass after another.
 _THRIFT = (1.0, 0.5, 0.03)
+# One start for so many passes.
+_PASSES_OF_A_START = 5
 
 
 class Taking:
@@ -44,24 +46,41 @@ class Taking:
         """
         self._groves, self._prices = groves, prices * groves.shared
         self._capacity = capacity
-        self._load = np.zeros(len(capacity))
-        self._taken: dict[int, IntArray] = {}
         self._paid: FloatArray = np.asarray(groves.use @ self._prices)
-        self._worth = self._most = 0.0
+        self._most = 0.0
         self._best: IntArray = np.zeros(0, dtype=np.int64)
+        self._begin({})
 
     def agree(self, passes: int, seed: int) -> None:
-        """Give every source a turn in each pass, alone at first, then two by two."""
+        """Give every source a turn in each pass, alone at first, then two by two.
+
+        Much depends on who comes first, so there are several starts, and the best goes on.
+        """
         random = np.random.default_rng(seed)
-        for number in range(passes):
-            thrift = _THRIFT[number % len(_THRIFT)]
-            order = random.permutation(np.array(self._groves.nodes, dtype=np.int64)).tolist()
-            together = 1 if number < len(_THRIFT) else 2
-            for start in range(0, len(order), together):
-                self.turn(order[start : start + together], thrift=thrift)
-            if self._worth > self._most:
-                self._most = self._worth
-                self._best = np.concatenate([self._best[:0], *self._taken.values()])
+        starts = max(1, passes // _PASSES_OF_A_START)
+        reached = []
+        for _ in range(starts):
+            self._begin({})
+            for thrift in _THRIFT[:passes]:
+                self._pass(random, thrift, together=1)
+            reached.append((self._worth, dict(self._taken)))
+        self._begin(max(reached, key=lambda pair: pair[0])[1])
+        for number in range(passes - starts * len(_THRIFT)):
+            self._pass(random, _THRIFT[number % len(_THRIFT)], together=2)
+
+    def _begin(self, taken: Mapping[int, IntArray]) -> None:
+        self._taken: dict[int, IntArray] = dict(taken)
+        chosen = np.concatenate([self._best[:0], *taken.values()])
+        self._load = self._total(chosen)
+        self._worth = float(self._groves.worth[chosen].sum())
+
+    def _pass(self, random: np.random.Generator, thrift: float, *, together: int) -> None:
+        order = random.permutation(np.array(self._groves.nodes, dtype=np.int64)).tolist()
+        for start in range(0, len(order), together):
+            self.turn(order[start : start + together], thrift=thrift)
+        if self._worth > self._most:
+            self._most = self._worth
+            self._best = np.concatenate([self._best[:0], *self._taken.values()])
 
     def best(self) -> IntArray:
         """The options taken after the best pass."""
@@ -127,7 +146,7 @@ class Taking:
 
     def _total(self, options: IntArray) -> FloatArray:
         use = self._used(options)
-        found = np.zeros(len(self._load))
+        found = np.zeros(len(self._capacity))
         np.add.at(found, use.indices, use.data)
         return found
 
