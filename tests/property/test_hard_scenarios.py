@@ -186,7 +186,7 @@ def _scaled(rng: random.Random, scenario: Scenario, what: str) -> Scenario:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=40, **_some)
+@settings(max_examples=15, **_some)
 @given(seeds, st.sampled_from(["prices", "demand", "fleet"]), st.booleans())
 def test_numbers_out_of_all_proportion_are_decided_soundly(
     seed: int, what: str, queueing: bool
@@ -199,7 +199,7 @@ def test_numbers_out_of_all_proportion_are_decided_soundly(
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=25, **_some)
+@settings(max_examples=12, **_some)
 @given(seeds, st.booleans())
 def test_decisions_with_minimum_shares_are_sound(seed: int, queueing: bool) -> None:
     rng = random.Random(seed)
@@ -250,7 +250,7 @@ def _looser(rng: random.Random, scenario: Scenario) -> Scenario:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=40, **_some)
+@settings(max_examples=15, **_some)
 @given(seeds, st.booleans())
 @example(478, True)
 def test_a_looser_limit_or_more_capacity_never_lowers_the_bound(seed: int, queueing: bool) -> None:
@@ -265,7 +265,7 @@ def test_a_looser_limit_or_more_capacity_never_lowers_the_bound(seed: int, queue
     assert after >= before * (1 - 1e-6) - 1e-6
 
 
-@settings(max_examples=20, **_some)
+@settings(max_examples=8, **_some)
 @given(seeds)
 def test_at_large_the_same_seed_gives_the_same_bytes(seed: int) -> None:
     scenario = random_scenario(random.Random(seed), queries=8, queueing=False)

@@ -138,7 +138,7 @@ def test_the_search_finds_the_cheapest_plan_that_fits(seed: int) -> None:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seeds, st.booleans())
 def test_every_decision_is_sound(seed: int, queueing: bool) -> None:
     rng = random.Random(seed)
@@ -148,7 +148,7 @@ def test_every_decision_is_sound(seed: int, queueing: bool) -> None:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seeds)
 def test_the_same_seed_gives_the_same_bytes(seed: int) -> None:
     scenario = random_scenario(random.Random(seed), queries=4, queueing=True)
@@ -157,7 +157,7 @@ def test_the_same_seed_gives_the_same_bytes(seed: int) -> None:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seeds)
 def test_planning_again_from_its_own_answer_loses_nothing(seed: int) -> None:
     scenario = random_scenario(random.Random(seed), queries=4, queueing=True)
@@ -168,7 +168,7 @@ def test_planning_again_from_its_own_answer_loses_nothing(seed: int) -> None:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seeds)
 def test_every_query_can_be_explained(seed: int) -> None:
     scenario = random_scenario(random.Random(seed), queries=4, queueing=True)

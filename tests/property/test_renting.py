@@ -101,7 +101,7 @@ def _missing(scenario: Scenario) -> float:
 
 
 @pytest.mark.timeout(900)
-@settings(max_examples=100, **_some)
+@settings(max_examples=50, **_some)
 @given(seeds)
 def test_the_bound_is_below_the_optimum_and_the_optimum_below_the_cost(seed: int) -> None:
     scenario = worth_something(billed(seed))
@@ -118,7 +118,7 @@ def test_the_bound_is_below_the_optimum_and_the_optimum_below_the_cost(seed: int
 
 
 @pytest.mark.timeout(900)
-@settings(max_examples=100, **_some)
+@settings(max_examples=50, **_some)
 @given(seeds)
 def test_one_query_gets_the_cheapest_deployment(seed: int) -> None:
     scenario = worth_something(billed(seed, queries=1))
@@ -130,7 +130,7 @@ def test_one_query_gets_the_cheapest_deployment(seed: int) -> None:
 
 
 @pytest.mark.timeout(900)
-@settings(max_examples=40, **_some)
+@settings(max_examples=25, **_some)
 @given(seeds)
 def test_no_set_of_open_machines_is_cheaper(seed: int) -> None:
     """Trying all of them by the exact baseline, which shares no code with renting.
@@ -152,7 +152,7 @@ def test_no_set_of_open_machines_is_cheaper(seed: int) -> None:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=60, **_some)
+@settings(max_examples=30, **_some)
 @given(seeds)
 def test_where_queries_wait_the_bound_holds_and_promises_are_kept(seed: int) -> None:
     scenario = billed(seed, queueing=True)
@@ -163,7 +163,7 @@ def test_where_queries_wait_the_bound_holds_and_promises_are_kept(seed: int) -> 
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=60, **_some)
+@settings(max_examples=30, **_some)
 @given(seeds)
 def test_at_large_the_bound_holds_too(seed: int) -> None:
     scenario = worth_something(billed(seed))
