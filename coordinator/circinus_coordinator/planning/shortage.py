@@ -31,6 +31,8 @@ __all__ = ["Remedy", "Scene", "amount_of", "more_of", "more_than", "remedy"]
 
 # Enlargements of the machines on which somebody waits too long; each is half as much again, at
 # least, so that in the end nobody waits at all.
+# Changes of accuracy are measured against what may go wrong, at least this.
+_LEAST_WRONG = 0.05
 _GROWTHS = 14
 _GROWTH = 1.5
 # A worker that is never idle keeps requests waiting for ever, even where it may be.
@@ -141,7 +143,7 @@ def remedy(scene: Scene, query: Query, placed: PlacedPlan, share: float) -> Reme
     return Remedy(
         placed=placed,
         changes=tuple(changes),
-        size=sum(_size(scene.scenario, query, c) for c in changes),
+        size=_together(scene.scenario, query, changes),
         short=short,
         late=found.late,
     )
@@ -168,13 +170,21 @@ def _later(query: Query, ms: float) -> list[Relaxation]:
     return [Relaxation(what="latency", amount=amount, to=limit + amount)]
 
 
+def _together(scenario: Scenario, query: Query, changes: Sequence[Relaxation]) -> float:
+    """Of all changes; whoever asks for several objectives would rather give up one of them."""
+    promises = sum(c.what in _ORDER for c in changes)
+    return sum(_size(scenario, query, c) for c in changes) + max(0, promises - 1)
+
+
 def _size(scenario: Scenario, query: Query, change: Relaxation) -> float:
     """How much a change is, relative to what there is."""
     slo = query.slo
     if change.what == "speed":
         return (change.to or 1.0) - 1
     if change.what == "accuracy":
-        return 1.0 if change.amount is None else change.amount / (slo.accuracy or 1.0)
+        # By how much more may go wrong: from 0.98 to 0.96 is twice as much.
+        wrong = max(1 - (slo.accuracy or 0.0), _LEAST_WRONG)
+        return 1.0 if change.amount is None else change.amount / wrong
     if change.what == "latency":
         return (change.amount or 0.0) / (slo.latency_ms or 1.0)
     if change.what == "cost":
