@@ -92,6 +92,7 @@ class Ledger:
         self.instances: dict[str, dict[InstanceKey, Instance]] = {}
         self.stations: dict[Resource, Station] = {}
         self.known: dict[str, Known] = {}  # by device
+        self._base: Ledger | None = None  # with the same loads, when this one was made
         self.wires = Wires()
         self._worker: dict[Resource, InstanceKey] = {}
         self._capacity: dict[Resource, float] = {}
@@ -100,7 +101,7 @@ class Ledger:
         """The same loads on another fleet: shared, so what is added to one is added to both."""
         other = Ledger(scenario)
         other.linear, other.instances, other.stations = self.linear, self.instances, self.stations
-        other._worker, other.wires = self._worker, self.wires
+        other._worker, other.wires, other._base = self._worker, self.wires, self
         return other
 
     def capacity(self, resource: Resource) -> float:
@@ -438,8 +439,15 @@ class Ledger:
     def _known(self, device: str) -> Known:
         known = self.known.get(device)
         if known is None:
-            known = self.known[device] = Known()
+            known = self.known[device] = self._known_of(device)
         return known
+
+    def _known_of(self, device: str) -> Known:
+        """What the ledger that this one was made from knows, where the device is no other."""
+        base = self._base
+        if base is None or self.scenario.class_of(device) != base.scenario.class_of(device):
+            return Known()
+        return base._known(device)
 
 
 class Undo:
@@ -449,7 +457,8 @@ class Undo:
         self._ledger = ledger
         self.wires: Before = {}
         self._linear = {r: ledger.linear.get(r) for r in use.linear}
-        self._known = {d: ledger.known.pop(d, None) for d in {step.device for step in use.steps}}
+        self._known = {step.device: ledger.known.get(step.device) for step in use.steps}
+        ledger.known.update((device, Known()) for device in self._known)
         self._instances: dict[InstanceKey, Instance | None] = {}
         self._stations: dict[Resource, Station | None] = {}
         for step in use.steps:
