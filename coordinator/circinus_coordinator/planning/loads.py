@@ -7,7 +7,7 @@ batch) on a device is shared by everybody who uses it, and is replicated as its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -92,7 +92,7 @@ class Ledger:
         self.instances: dict[str, dict[InstanceKey, Instance]] = {}
         self.stations: dict[Resource, Station] = {}
         self.known: dict[str, Known] = {}  # by device
-        self._base: Ledger | None = None  # with the same loads, when this one was made
+        self._base: tuple[Scenario, Callable[[str], Known]] | None = None  # what `on` was asked of
         self.wires = Wires()
         self._worker: dict[Resource, InstanceKey] = {}
         self._capacity: dict[Resource, float] = {}
@@ -101,7 +101,8 @@ class Ledger:
         """The same loads on another fleet: shared, so what is added to one is added to both."""
         other = Ledger(scenario)
         other.linear, other.instances, other.stations = self.linear, self.instances, self.stations
-        other._worker, other.wires, other._base = self._worker, self.wires, self
+        other._worker, other.wires = self._worker, self.wires
+        other._base = self.scenario, self._known
         return other
 
     def capacity(self, resource: Resource) -> float:
@@ -444,10 +445,11 @@ class Ledger:
 
     def _known_of(self, device: str) -> Known:
         """What the ledger that this one was made from knows, where the device is no other."""
-        base = self._base
-        if base is None or self.scenario.class_of(device) != base.scenario.class_of(device):
+        if self._base is None:
             return Known()
-        return base._known(device)
+        before, known = self._base
+        same = self.scenario.class_of(device) == before.class_of(device)
+        return known(device) if same else Known()
 
 
 class Undo:
