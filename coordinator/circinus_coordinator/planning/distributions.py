@@ -26,8 +26,6 @@ _SHAPE = 4.0
 _REGULAR = 16.0
 # Delays shorter than this part of a cell count as constant.
 _SMALL = 0.1
-# Distributions kept for the next who ask, 1 KB each.
-_KEPT = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,15 +34,13 @@ class Spread:
 
     Attributes:
         fixed: Its constant part, ms.
-        varying: `(CELLS,)` chances of 0, 1, ... cells more; None where nothing varies. Shared,
-            so not to be written to.
+        varying: `(CELLS,)` chances of 0, 1, ... cells more; None where nothing varies.
     """
 
     fixed: float
     varying: FloatArray | None = None
 
 
-@functools.lru_cache(maxsize=_KEPT)
 def of_service(mean: float, variance: float, cell: float) -> Spread:
     """A gamma of shape 4, moved so that mean and variance are met; of less, where it varies more.
 
@@ -57,7 +53,6 @@ def of_service(mean: float, variance: float, cell: float) -> Spread:
     return Spread(mean - shape * scale, _moved(shape, scale / cell))
 
 
-@functools.lru_cache(maxsize=_KEPT)
 def of_wait(mean: float, variance: float, chance: float, cell: float) -> Spread:
     """None at all, or with this chance a gamma, at most as variable as an exponential one."""
     if mean <= _SMALL * cell and variance <= (_SMALL * cell) ** 2:

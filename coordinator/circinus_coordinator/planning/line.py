@@ -34,10 +34,13 @@ FloatArray = npt.NDArray[np.float64]
 
 # Times at which the chance to wait on is worked out, besides 0: on a geometric grid.
 _TIMES = 14
+_STEPS = np.linspace(0.0, 1.0, _TIMES)
 # The last of them, in mean residual lives of those who hold longest.
 _LONGEST = 10.0
 # Exponential lives, nearly: the exponent of the survival function stays finite.
 _MOST_VARIABLE = 0.98
+# Chances smaller than this are rounding, which long services would make seconds² of.
+_ROUNDING = 1e-12
 # Of so many workers the ways to choose some are still a float.
 _COUNTABLE = 1000
 
@@ -122,8 +125,7 @@ def _delays(kinds: tuple[Kind, ...], sizes: tuple[int, ...]) -> tuple[Delay, ...
                     fresh[other] = np.maximum(running[other], just)
                 alone[k] = _beside(k, units, many, fresh, size)
         beside *= alone
-    late = np.clip(1.0 - fits, 0.0, 1.0)
-    more = np.clip(fits - beside, 0.0, 1.0)
+    late, more = _chances(1.0 - fits), _chances(fits - beside)
     first, second, third = _moments(times, late)
     chance = late[:, 0]
     # Who would fit waits behind the share of others who do not.
@@ -144,6 +146,11 @@ def _delays(kinds: tuple[Kind, ...], sizes: tuple[int, ...]) -> tuple[Delay, ...
         _piled(row[:3], row[3:6], row[6], row[7]) if there else NOTHING
         for there, row in zip(needing.tolist(), np.array(columns).T.tolist(), strict=True)
     )
+
+
+def _chances(found: FloatArray) -> FloatArray:
+    """Differences of chances, those out of rounding taken as none."""
+    return np.where(found > _ROUNDING, np.minimum(found, 1.0), 0.0)
 
 
 def _piled(spell: list[float], twin: list[float], service: float, load: float) -> Delay:
@@ -184,8 +191,8 @@ def _running(mean: FloatArray, scv: FloatArray, load: FloatArray) -> tuple[Float
     residual = mean * (1 + scv) / 2
     top = residual * (a + 1)
     some = residual[residual > 0]
-    times = np.geomspace(some.min() / 4, min(top.max(), _LONGEST * some.max()), _TIMES)
-    times = np.concatenate([[0.0], times])
+    first, last = some.min() / 4, min(top.max(), _LONGEST * some.max())
+    times = np.concatenate([[0.0], first * (last / first) ** _STEPS])
     left = 1 - times[None, :] / np.maximum(top[:, None], 1e-300)
     return times, np.minimum(load, 1.0)[:, None] * np.maximum(left, 0.0) ** a[:, None]
 
@@ -203,17 +210,23 @@ def _fitting(
     """The chance that a worker of each kind fits beside the others; `(kinds, times)`."""
     fits = np.ones(running.shape)
     mine = [k for k, held in enumerate(units) if held > 0]
+    if not mine:
+        return fits
     nothing: FloatArray = np.zeros((size + 1, running.shape[1]))
     nothing[0] = 1.0
-    before = [nothing]
+    before, after = [nothing], [nothing]
     for k in mine[:-1]:
         before.append(_with(before[-1], units[k], workers[k], running[k]))
-    after = nothing
-    for k, held in zip(reversed(mine), reversed(before), strict=True):
-        others = _with(after, units[k], workers[k] - 1, running[k])
-        room = size - units[k]
-        fits[k] = (held[: room + 1] * np.cumsum(others, axis=0)[room::-1]).sum(axis=0)
-        after = _with(after, units[k], workers[k], running[k])
+    for k in mine[:0:-1]:
+        after.append(_with(after[-1], units[k], workers[k], running[k]))
+    others = np.array(after[::-1])
+    for n, k in enumerate(mine):
+        if workers[k] > 1:
+            others[n] = _with(others[n], units[k], workers[k] - 1, running[k])
+    # By the room that the others before leave: what those after hold must fit there.
+    room = np.array([size - units[k] for k in mine])[:, None] - np.arange(size + 1)
+    within = np.cumsum(others, axis=1)[np.arange(len(mine))[:, None], np.maximum(room, 0)]
+    fits[mine] = (np.array(before) * within * (room >= 0)[:, :, None]).sum(axis=1)
     return fits
 
 
@@ -233,9 +246,10 @@ def _with(held: FloatArray, units: int, workers: int, running: FloatArray) -> Fl
     """`(size + 1, times)` chances of what is held, with so many more workers; more is left out."""
     if workers <= 0:
         return held
-    found: FloatArray = held * (1.0 - running) ** workers
+    idle = 1.0 - running
+    found: FloatArray = held * (idle if workers == 1 else idle**workers)
     for n in range(1, min(workers, (len(held) - 1) // units) + 1):
-        chance = _chance(workers, n, running)
+        chance = running if workers == 1 else _chance(workers, n, running)
         found[n * units :] += held[: len(held) - n * units] * chance
     return found
 

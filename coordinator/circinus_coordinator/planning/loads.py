@@ -7,7 +7,7 @@ batch) on a device is shared by everybody who uses it, and is replicated as its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -92,6 +92,7 @@ class Ledger:
         self.instances: dict[str, dict[InstanceKey, Instance]] = {}
         self.stations: dict[Resource, Station] = {}
         self.known: dict[str, Known] = {}  # by device
+        self._base: tuple[Scenario, Callable[[str], Known]] | None = None  # what `on` was asked of
         self.wires = Wires()
         self._worker: dict[Resource, InstanceKey] = {}
         self._capacity: dict[Resource, float] = {}
@@ -101,6 +102,7 @@ class Ledger:
         other = Ledger(scenario)
         other.linear, other.instances, other.stations = self.linear, self.instances, self.stations
         other._worker, other.wires = self._worker, self.wires
+        other._base = self.scenario, self._known
         return other
 
     def capacity(self, resource: Resource) -> float:
@@ -438,8 +440,16 @@ class Ledger:
     def _known(self, device: str) -> Known:
         known = self.known.get(device)
         if known is None:
-            known = self.known[device] = Known()
+            known = self.known[device] = self._known_of(device)
         return known
+
+    def _known_of(self, device: str) -> Known:
+        """What the ledger that this one was made from knows, where the device is no other."""
+        if self._base is None:
+            return Known()
+        before, known = self._base
+        same = self.scenario.class_of(device) == before.class_of(device)
+        return known(device) if same else Known()
 
 
 class Undo:
@@ -449,7 +459,8 @@ class Undo:
         self._ledger = ledger
         self.wires: Before = {}
         self._linear = {r: ledger.linear.get(r) for r in use.linear}
-        self._known = {d: ledger.known.pop(d, None) for d in {step.device for step in use.steps}}
+        self._known = {step.device: ledger.known.get(step.device) for step in use.steps}
+        ledger.known.update((device, Known()) for device in self._known)
         self._instances: dict[InstanceKey, Instance | None] = {}
         self._stations: dict[Resource, Station | None] = {}
         for step in use.steps:

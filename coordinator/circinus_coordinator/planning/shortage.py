@@ -15,7 +15,7 @@ from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import add, evaluate
 from circinus_coordinator.planning.labels import TOLERANCE
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
+from circinus_coordinator.planning.placed import PlacedPlan, place, streams
 from circinus_coordinator.planning.relaxation import round_down, round_up
 from circinus_coordinator.planning.uses import (
     LINK,
@@ -25,6 +25,7 @@ from circinus_coordinator.planning.uses import (
     Resource,
     planned,
 )
+from circinus_coordinator.planning.watch import Watch
 from circinus_coordinator.planning.whatif import applied, grown
 
 __all__ = ["Remedy", "Scene", "amount_of", "more_of", "more_than", "remedy"]
@@ -49,15 +50,16 @@ class Scene:
     catalogue: Catalogue
     ledger: Ledger
     assigned: Sequence[tuple[PlacedPlan, float]]
-    at: dict[str | Resource, list[PlacedPlan]] = field(init=False)  # by device and wire
+    at: dict[str | Resource, list[Watch]] = field(init=False)  # by device and wire
 
     def __post_init__(self) -> None:
         self.at = {}
         for placed, _ in self.assigned:
+            watch = Watch(placed)
             for device in dict.fromkeys(step.device for step in placed.use.steps):
-                self.at.setdefault(device, []).append(placed)
+                self.at.setdefault(device, []).append(watch)
             for wire in placed.use.wires:
-                self.at.setdefault(wire, []).append(placed)
+                self.at.setdefault(wire, []).append(watch)
 
     @property
     def scenario(self) -> Scenario:
@@ -313,11 +315,11 @@ def _smaller(scene: Scene, query: Query, one: _Timed, two: _Timed | None) -> _Ti
 
 
 def _hurt(scene: Scene, placed: PlacedPlan, ledger: Ledger) -> list[PlacedPlan]:
-    """Who on the plan's machines and links would lose an objective."""
+    """Who on the plan's machines and links would be late."""
     places: list[str | Resource] = [step.device for step in placed.use.steps]
     places += placed.use.wires
     others = {id(other): other for at in places for other in scene.at.get(at, ())}
-    return [o for o in others.values() if meets(o.query, o.estimate(ledger))]
+    return [other.placed for other in others.values() if other.late(ledger)]
 
 
 def _narrow(

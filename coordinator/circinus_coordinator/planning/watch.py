@@ -23,7 +23,7 @@ class Watch:
         self.placed = placed
         limit = placed.query.slo.latency_ms
         self._limit = math.inf if limit is None else limit * (1 + TOLERANCE)
-        self._least_ms = placed.latency_ms()
+        self._least_ms: float | None = None
         self._known: tuple[object, bool] | None = None
 
     def late(self, ledger: Ledger) -> bool:
@@ -48,6 +48,8 @@ class Watch:
         return self._late(entering, exits)
 
     def _late(self, steps: Sequence[Delays], exits: Sequence[Arrival]) -> bool:
+        if self._least_ms is None:
+            self._least_ms = self.placed.latency_ms()
         if self._least_ms > self._limit:
             return True
         mean, variance = added(steps, exits)
