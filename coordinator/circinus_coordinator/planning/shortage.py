@@ -32,10 +32,10 @@ __all__ = ["Remedy", "Scene", "amount_of", "more_of", "more_than", "remedy"]
 
 # Enlargements of the machines on which somebody waits too long; each is half as much again, at
 # least, so that in the end nobody waits at all.
-# Changes of accuracy are measured against what may go wrong, at least this.
-_LEAST_WRONG = 0.05
 _GROWTHS = 14
 _GROWTH = 1.5
+# Changes of accuracy are measured against what may go wrong, at least this.
+_LEAST_WRONG = 0.05
 # A worker that is never idle keeps requests waiting for ever, even where it may be.
 _BUSY = 0.8
 # Of the waits on a request's way, those of this part of the longest.
