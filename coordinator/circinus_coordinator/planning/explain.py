@@ -23,7 +23,7 @@ __all__ = ["Explanation", "explain", "rejections"]
 # A share that is all of it, but for rounding.
 _WHOLE = 1 - 1e-6
 # Up to this many queries turned away, the cheapest change is sought among more plans.
-_THOROUGH = 4
+_THOROUGH = 16
 
 
 def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanation:
