@@ -41,6 +41,8 @@ _LONGEST = 10.0
 _MOST_VARIABLE = 0.98
 # Chances smaller than this are rounding, which long services would make seconds² of.
 _ROUNDING = 1e-12
+# Units of a resource that are told apart; a machine of more is cut into so many parts.
+_MOST_UNITS = 512
 # Of so many workers the ways to choose some are still a float.
 _COUNTABLE = 1000
 
@@ -115,6 +117,9 @@ def _delays(kinds: tuple[Kind, ...], sizes: tuple[int, ...]) -> tuple[Delay, ...
     fits, beside = np.ones(running.shape), np.ones(running.shape)
     for r, size in enumerate(sizes):
         units, many = [k.units[r] for k in kinds], [k.workers for k in kinds]
+        if sum(held * count for held, count in zip(units, many, strict=True)) <= size:
+            continue  # all of them fit at once
+        units, many, size = _coarser(units, many, size)
         alone = _fitting(units, many, running, size)
         fits *= alone
         for k, kind in enumerate(kinds):
@@ -145,6 +150,24 @@ def _delays(kinds: tuple[Kind, ...], sizes: tuple[int, ...]) -> tuple[Delay, ...
     return tuple(
         _piled(row[:3], row[3:6], row[6], row[7]) if there else NOTHING
         for there, row in zip(needing.tolist(), np.array(columns).T.tolist(), strict=True)
+    )
+
+
+def _coarser(
+    units: Sequence[int], workers: Sequence[int], size: int
+) -> tuple[list[int], list[int], int]:
+    """Very many units taken together: fewer and larger workers, which meet more often."""
+    if size <= _MOST_UNITS:
+        return list(units), list(workers), size
+    part = size / _MOST_UNITS
+    coarse = [max(1, round(held / part)) if held else 0 for held in units]
+    return (
+        coarse,
+        [
+            max(1, round(held * count / part / wide)) if wide else count
+            for held, count, wide in zip(units, workers, coarse, strict=True)
+        ],
+        _MOST_UNITS,
     )
 
 
