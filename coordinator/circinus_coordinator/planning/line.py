@@ -189,7 +189,7 @@ def _piled(spell: list[float], twin: list[float], service: float, load: float) -
         load: Of a worker.
     """
     chance, mean, second = spell
-    if chance + twin[0] <= 0:
+    if mean + twin[1] <= 0:  # their chance alone may be more than rounding
         return NOTHING
     again = service * chance / (1 - chance) if chance < 1 else math.inf
     held = min(mean, again) + twin[1]
