@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import NoReturn
 
 __all__ = ["OutOfTime", "time_box"]
 
-_AGAIN_S = 1.0  # an exception raised while Python collects garbage is lost; so ask again
+_AGAIN_S = 1.0  # an exception raised while Python tidies up is lost; so ask again
 
 
 class OutOfTime(BaseException):
@@ -35,7 +36,16 @@ def time_box(seconds: float) -> Iterator[None]:
     def up(*_: object) -> NoReturn:
         raise OutOfTime
 
+    # In a finalizer, or what the garbage collector calls, nothing can be raised: Python hands it to
+    # this hook instead. That is no fault to report, the next alarm says the same.
+    report = sys.unraisablehook
+
+    def lost(raised: sys.UnraisableHookArgs) -> None:
+        if raised.exc_type is not OutOfTime:
+            report(raised)
+
     began = time.process_time()
+    sys.unraisablehook = lost
     theirs = signal.signal(signal.SIGPROF, up)
     left, interval = signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN_S)
     try:
@@ -43,6 +53,7 @@ def time_box(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, theirs)
+        sys.unraisablehook = report
         if left > 0:
             # Somebody else's alarm goes on with what is left of it.
             rest = max(left - (time.process_time() - began), 1e-3)

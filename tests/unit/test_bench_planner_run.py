@@ -6,6 +6,8 @@ import dataclasses
 import json
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ import pytest
 
 from benchmarks import __main__ as front
 from benchmarks import planner as benchmark
-from benchmarks._planner import running
+from benchmarks._planner import running, timebox
 from benchmarks._planner.cases import cases, digest
 from benchmarks._planner.judging import judge, play
 from benchmarks._planner.options import OURS, Options
@@ -107,6 +109,32 @@ def test_out_of_time_gets_past_those_who_handle_exceptions_and_clears_the_alarm(
         stubborn()
     assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
     assert signal.getsignal(signal.SIGPROF) is before
+
+
+def test_out_of_time_is_said_again_where_python_could_not_raise_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timebox, "_AGAIN_S", 0.02)
+    done = []
+
+    class Slow:
+        def __del__(self) -> None:
+            until = time.process_time() + 0.1
+            while time.process_time() < until:
+                pass
+            done.append("never, the first alarm ends it")
+
+    def tidies_up_too_long() -> None:
+        slow = [Slow()]
+        slow.clear()  # where an exception is lost, and would be a warning
+        while True:
+            slow.clear()
+
+    hook = sys.unraisablehook
+    with pytest.raises(OutOfTime), time_box(0.01):
+        tidies_up_too_long()
+    assert not done
+    assert sys.unraisablehook is hook
 
 
 def _bench(monkeypatch: pytest.MonkeyPatch, answer: Any, options: Options) -> Any:
