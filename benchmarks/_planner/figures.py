@@ -55,9 +55,14 @@ class Pair:
     Attributes:
         goodput: Ours / theirs by the evaluator; infinite where theirs is 0.
         simulated: The same by the simulator.
+        most: What no planner could exceed in place of `simulated`: the least certified bound over
+            theirs; not a number without one. Arrivals are drawn, so that a simulated part may pass
+            a planned one by chance.
         common: Queries that both serve whole.
         usd: Theirs / ours, US dollars per 1,000 good requests over just these queries, weighted
             by their rates; not a number without any.
+        usd_least: US dollars per 1,000 requests if each of these queries took the cheapest plan it
+            has alone on the empty fleet; nobody serves them for less.
         usd_simulated: The same for requests that were good in the simulator.
         wall, cpu: Theirs / ours, planning from nothing.
         no_worse: Ours has at least their simulated goodput.
@@ -67,10 +72,12 @@ class Pair:
     planner: str
     goodput: float
     simulated: float
+    most: float
     common: int
     usd_ours: float
     usd_theirs: float
     usd: float
+    usd_least: float
     usd_simulated: float
     wall: float
     cpu: float
@@ -80,8 +87,9 @@ class Pair:
 def pairs(results: Sequence[Result]) -> list[Pair]:
     """Ours with each other planner, wherever both ran."""
     ours = {_key(r.case): r for r in results if r.planner == OURS and r.ran}
+    least = bounds(results)
     return [
-        _pair(ours[_key(r.case)], r)
+        _pair(ours[_key(r.case)], r, least.get(_key(r.case), math.nan))
         for r in results
         if r.planner != OURS and r.ran and _key(r.case) in ours
     ]
@@ -91,7 +99,7 @@ def _key(case: Case) -> tuple[object, ...]:
     return case.series, case.queries, case.contention, case.seed
 
 
-def _pair(ours: Result, theirs: Result) -> Pair:
+def _pair(ours: Result, theirs: Result, bound: float) -> Pair:
     assert ours.worth is not None
     assert theirs.worth is not None
     assert ours.cold is not None
@@ -104,10 +112,12 @@ def _pair(ours: Result, theirs: Result) -> Pair:
         planner=theirs.planner,
         goodput=ratio(ours.goodput, theirs.goodput),
         simulated=ratio(ours.simulated, theirs.simulated),
+        most=ratio(bound, theirs.simulated),
         common=len(both),
         usd_ours=usd_ours,
         usd_theirs=usd_theirs,
         usd=ratio(usd_theirs, usd_ours),
+        usd_least=_usd_least(ours, a, both),
         usd_simulated=ratio(_usd_simulated(theirs.worth, both), _usd_simulated(ours.worth, both)),
         wall=ratio(theirs.cold.wall_s, ours.cold.wall_s),
         cpu=ratio(theirs.cold.cpu_s, ours.cold.cpu_s),
@@ -126,6 +136,12 @@ def own_usd(result: Result) -> float:
 def _usd(whole: Mapping[str, Served], names: Sequence[str]) -> float:
     requests = math.fsum(whole[name].rate_rps for name in names)
     usd = math.fsum(whole[name].rate_rps * whole[name].usd for name in names)
+    return 1000 * usd / requests if requests > 0 else math.nan
+
+
+def _usd_least(result: Result, whole: Mapping[str, Served], names: Sequence[str]) -> float:
+    requests = math.fsum(whole[name].rate_rps for name in names)
+    usd = math.fsum(whole[name].rate_rps * result.alone_usd.get(name, math.nan) for name in names)
     return 1000 * usd / requests if requests > 0 else math.nan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,10 @@ from circinus.errors import CircinusError
 from circinus.scenario import Scenario
 from circinus_coordinator.generation import generate
 from circinus_coordinator.planning import PLANNERS, plan
+from circinus_coordinator.planning.binding import Binder
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.decomposition.classes import market
+from circinus_coordinator.planning.solo import all_alone
 
 __all__ = ["Bench", "Result", "Timing"]
 
@@ -48,6 +52,8 @@ class Result:
         cold: Planning from nothing.
         again: Planning once more with the decision known, for planners that use it.
         catalogue_s: CPU seconds of `cold` that went into query classes.
+        alone_usd: By query, dollars per request of the cheapest plan within its SLOs on the empty
+            fleet; without those that have none.
     """
 
     case: Case
@@ -60,6 +66,7 @@ class Result:
     cold: Timing | None = None
     again: Timing | None = None
     catalogue_s: float | None = None
+    alone_usd: Mapping[str, float] = field(default_factory=dict, repr=False)
 
     @property
     def ran(self) -> bool:
@@ -117,12 +124,14 @@ class Bench:
             scenario = case.scenario()
             self.digests[number] = digest(scenario)
             catalogue = Catalogue(scenario)
+            alone_usd = _alone_usd(catalogue)
             for name in self.options.planners:
                 self.say(
                     f"{number + 1}/{len(cases)}: {case.queries} queries, "
                     f"{case.contention:g} fits, seed {case.seed}: {name}"
                 )
-                yield self._one(case, scenario, catalogue, name)
+                found = self._one(case, scenario, catalogue, name)
+                yield dataclasses.replace(found, alone_usd=alone_usd)
 
     def _one(self, case: Case, scenario: Scenario, catalogue: Catalogue, name: str) -> Result:
         demand = math.fsum(query.demand_rps for query in scenario.queries)
@@ -182,6 +191,13 @@ def _timed(
     decision = plan(scenario, planner=name, seed=seed, previous=previous, clock=time.process_time)
     spent = time.process_time() - cpu - decision.seconds.get("explain", 0.0)
     return decision, Timing(wall_s=time.perf_counter() - wall, cpu_s=spent)
+
+
+def _alone_usd(catalogue: Catalogue) -> dict[str, float]:
+    """What nobody serves a request of each query for less than: load only takes plans away."""
+    found = market(catalogue)
+    alone = all_alone(found, Binder(found))
+    return {name: one.best.usd for name, one in alone.items() if one.best is not None}
 
 
 def _catalogue_s(seconds: Mapping[str, float]) -> float:

@@ -1,5 +1,6 @@
 """What the planner benchmark makes of results: ratios, same queries, targets, wrong claims."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -101,6 +102,27 @@ def test_costs_are_compared_on_the_queries_both_serve_whole_weighted_by_rate() -
     assert pair.usd == pytest.approx(4 / 1.25)
 
 
+def test_beside_a_ratio_stands_what_the_least_bound_would_let_any_planner_have() -> None:
+    ours = result(OURS, good=40, simulated=0.4, bound_rps=80.0, certified=True)
+    exact = result("exact", bound_rps=60.0, certified=True)
+    found = pairs([ours, exact, result("cheapest-first", simulated=0.2)])
+    most = target("simulated", "cheapest-first").reachable(found)
+    assert most is not None
+    assert most.median == pytest.approx(3)
+
+
+def test_no_planner_serves_queries_for_less_than_the_cheapest_plan_each_has_alone() -> None:
+    ours = dataclasses.replace(
+        result(OURS, whole={"a": (1, 0.003), "b": (3, 0.002), "mine": (1, 1)}),
+        alone_usd={"a": 0.002, "b": 0.001, "mine": 0.5, "nobody's": 0.1},
+    )
+    (pair,) = pairs([ours, result("all-cloud", whole={"a": (1, 0.01), "b": (3, 0.01)})])
+    assert pair.usd_least == pytest.approx(1000 * (0.002 + 3 * 0.001) / 4)
+    most = target("cost", "all-cloud").reachable([pair])
+    assert most is not None
+    assert most.median == pytest.approx(8)
+
+
 def test_without_a_common_query_costs_do_not_compare() -> None:
     (pair,) = pairs([result(OURS, whole={"a": (1, 1)}), result("exact", whole={"b": (1, 1)})])
     assert pair.common == 0
@@ -169,9 +191,10 @@ def test_planning_time_counts_where_ours_is_no_worse() -> None:
 
 def test_every_target_of_a_baseline_is_told_as_hit_missed_or_not_run() -> None:
     found = [
-        result(OURS, simulated=0.6),
+        result(OURS, simulated=0.6, bound_rps=90.0, certified=True),
         result("best-accuracy", simulated=0.1),
         result("cheapest-first", simulated=0.5),
+        result("cheapest-first@best", simulated=0.6),
         not_run("bayesian-200", "took over 9 s of CPU with 4 queries"),
     ]
     options = Options(planners=tuple(r.planner for r in found), seeds=1, contentions=(0.5,))
@@ -179,8 +202,10 @@ def test_every_target_of_a_baseline_is_told_as_hit_missed_or_not_run() -> None:
     at = lines.index("Targets, where 35% to 60% were asked to fit")
     told = [line.split() for line in lines[at:] if "simulated goodput" in line]
     goodput = {words[0]: " ".join(words) for words in told if words[1] == "first"}
-    assert " 6.00 hit" in goodput["best-accuracy"]
-    assert " 1.20 MISSED" in goodput["cheapest-first"]
+    best = {words[0]: " ".join(words) for words in told if words[1] == "best"}
+    assert " 6.00 9.00 hit" in goodput["best-accuracy"]
+    assert " 1.20 1.80 MISSED, beyond any planner" in goodput["cheapest-first"]
+    assert " 1.00 1.50 MISSED 1" in best["cheapest-first"]
     assert "not run: took over 9 s" in goodput["bayesian-200"]
     assert "not run: not asked for" in goodput["bayesian-50"]
 
