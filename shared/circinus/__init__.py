@@ -6,13 +6,12 @@ the model of scenarios and decisions.
 
 from __future__ import annotations
 
-from circinus.errors import CircinusError, Infeasible, InvalidInput, NoData, Transient
+from circinus.errors import CircinusError, InvalidInput, NoData, Transient
 from circinus.operator import Context, Knob, Operator, Output
 
 __all__ = [
     "CircinusError",
     "Context",
-    "Infeasible",
     "InvalidInput",
     "Knob",
     "NoData",

@@ -1,7 +1,6 @@
 """The errors Circinus raises, sorted by what a caller can do about them.
 
 * :class:`InvalidInput` - the user's document or option is wrong: exit code 2, nothing started.
-* :class:`Infeasible` - the question is sound, the answer is "no plan meets this SLO".
 * :class:`NoData` - what was asked for is not there; a number is never invented.
 * :class:`Transient` - worth retrying.
 
@@ -10,7 +9,7 @@ A bug is none of these: it is not caught and keeps its traceback.
 
 from __future__ import annotations
 
-__all__ = ["CircinusError", "Infeasible", "InvalidInput", "NoData", "Transient"]
+__all__ = ["CircinusError", "InvalidInput", "NoData", "Transient"]
 
 
 class CircinusError(Exception):
@@ -54,16 +53,6 @@ class InvalidInput(CircinusError, ValueError):
         return InvalidInput(
             self.problem, file=self.file or file, key=joined or key, remedy=self.remedy
         )
-
-
-class Infeasible(CircinusError):
-    """No plan satisfies the constraints; `binding` names the one in the way."""
-
-    def __init__(self, query: str, binding: str, detail: str) -> None:
-        self.query = query
-        self.binding = binding
-        self.detail = detail
-        super().__init__(f"query {query}: {binding}: {detail}")
 
 
 class NoData(CircinusError):

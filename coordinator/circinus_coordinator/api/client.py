@@ -18,7 +18,7 @@ DEFAULT_API = "127.0.0.1:7460"
 TIMEOUT_S = 10.0
 # The server sends a comment at least every 15 s.
 EVENTS_TIMEOUT_S = 45.0
-BAD_REQUESTS = (400, 409, 411, 413, 415, 422)
+BAD_REQUESTS = (400, 411, 413, 415, 422)
 
 
 class Client:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from circinus.errors import CircinusError, Infeasible, InvalidInput, NoData, Transient
+from circinus.errors import CircinusError, InvalidInput, NoData, Transient
 
 __all__ = ["ErrorDocument", "TooLarge", "errors_as_json", "json_response"]
 
@@ -75,6 +75,4 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 def _status(error: CircinusError) -> int:
     if isinstance(error, NoData):
         return 404
-    if isinstance(error, Infeasible):
-        return 409
     return 503 if isinstance(error, Transient) else 500
