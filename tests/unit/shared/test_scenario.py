@@ -169,6 +169,7 @@ def test_a_row_for_one_pipeline_may_stand_beside_the_row_for_all() -> None:
         (b"\xff\xfe\x00", "UTF-8"),
         (b"a: [", "not valid YAML"),
         (b"{", "not valid JSON"),
+        (b"\n", "is empty"),
         (b'{"circinus": 1, "circinus": 1}', "twice"),
         (b"circinus: 1\ncircinus: 1\n", "twice"),
         (b"1: 2\n", "not text"),
@@ -180,6 +181,14 @@ def test_what_is_no_document_is_said_in_one_line(data: bytes, words: str) -> Non
     with pytest.raises(InvalidInput, match=words) as caught:
         decode_scenario(data, name="f")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_none_are_named_by_their_key(value: str) -> None:
+    document = '{"circinus": 1, "links": [{"between": ["a", "b"], "rtt_ms": %s}]}'
+    with pytest.raises(InvalidInput, match="must be a number") as caught:
+        decode_scenario((document % value).encode(), name="f.json")
+    assert caught.value.key == "links[0].rtt_ms"
 
 
 def test_anchors_that_explode_are_refused_before_they_do() -> None:
