@@ -101,7 +101,7 @@ def _goodput(figure: Any, options: Options, results: Sequence[Result]) -> None:
             axis.set_title(f"by the {judge}; baselines {come}")
             axis.set_xticks(sorted(options.contentions))
             axis.grid(alpha=0.3)
-            axis.set_ylim(bottom=0)
+    axes[0, 0].set_ylim(bottom=0)  # for all, and last: it ends their scaling
     for axis in axes[1]:
         axis.set_xlabel("part of the demand that fits, asked of the generator")
     for axis in axes[:, 0]:

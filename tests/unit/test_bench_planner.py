@@ -290,3 +290,14 @@ def test_plots_are_drawn_where_nothing_was_run_and_where_nothing_was_served(tmp_
     ]
     assert draw(options, found) == ["goodput.png", "time.png", "pareto.png"]
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in draw(options, []))
+
+
+def test_no_goodput_lies_beyond_its_plot(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned is often more than simulated, and both have one scale."""
+    drawn = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig", lambda self, *_, **__: drawn.append(self)
+    )
+    options = Options(out=tmp_path, planners=(OURS,), contentions=(0.5,))
+    draw(options, [result(OURS, good=90, simulated=0.4)])
+    assert all(axis.get_ylim()[1] > 0.9 for axis in drawn[0].axes)
