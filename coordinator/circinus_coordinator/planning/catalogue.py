@@ -67,6 +67,7 @@ class Catalogue:
         self._tables: dict[str, AccuracyTable] = {}
         self._known_columns: dict[tuple[str, str, str, float], _Columns] = {}
         self._programmes: dict[tuple[object, ...], Programme] = {}
+        self._bodies: dict[tuple[object, ...], Programme] = {}  # with any accuracy floor
         tiers = set(scenario.tiers)
         alike = collections.Counter(
             (d.tier, d.device_class, d.uplink_mbps) for d in scenario.devices
@@ -98,19 +99,20 @@ class Catalogue:
         """
         wanted = query.slo.accuracy if floor is None else (floor if floor >= 0 else None)
         slots = min(slots, self._largest_group)
-        key = (
-            query.pipeline,
-            tuple(sorted(query.source.items())),
-            wanted,
-            query.slo.percentile,
-            slots,
-        )
+        place = (query.pipeline, tuple(sorted(query.source.items())), query.slo.percentile, slots)
+        key = (*place, wanted)
         if key not in self._programmes:
-            groups = self._groups(
-                query, set().union(*allowed_devices(self.scenario, query).values())
-            )
-            bound = [(group, member) for group in groups for member in group[:slots]]
-            self._programmes[key] = self.compile(query, bound, [wanted])
+            body = self._bodies.get(place)
+            if body is None:
+                groups = self._groups(
+                    query, set().union(*allowed_devices(self.scenario, query).values())
+                )
+                bound = [(group, member) for group in groups for member in group[:slots]]
+                body = self._bodies[place] = self.compile(query, bound, [wanted])
+            else:  # a floor changes nothing but the automaton
+                automaton = self._automaton(body.pipeline, body.order, body.steps, [wanted])
+                body = dataclasses.replace(body, automaton=automaton)
+            self._programmes[key] = body
         found = self._programmes[key]
         return found if found.query is query else dataclasses.replace(found, query=query)
 

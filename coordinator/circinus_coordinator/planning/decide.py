@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from circinus.decision import Assignment, Decision, Plan, Rejection, ResourcePrice
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import above
 from circinus_coordinator.planning.evaluate import Evaluation, evaluate
-from circinus_coordinator.planning.explain import rejections
+from circinus_coordinator.planning.explain import refused_of, rejections
+from circinus_coordinator.planning.latecomers import latecomers
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan
+from circinus_coordinator.planning.scene import Scene
 from circinus_coordinator.planning.selection import Selection
-from circinus_coordinator.planning.shortage import Scene
 
 __all__ = ["Clock", "Standing", "decision_of", "standing"]
 
 Clock = Callable[[], float]
-# Queries that are taken in after all when their refusal is explained, less one.
+# How often somebody turns out to fit only when the refusal is explained, at most.
 _SPARE = 9
 Standing = tuple[list[tuple[PlacedPlan, float]], Evaluation]
 
@@ -80,23 +81,41 @@ def decision_of(
 
 
 def _completed(catalogue: Catalogue, stands: Standing) -> tuple[Standing, list[Rejection]]:
-    """With whatever turned out to fit when its refusal was to be explained; and the refusals."""
+    """With whoever turns out to fit after all; and why the others do not."""
     for _ in range(_SPARE):
-        shares: dict[str, float] = {}
-        for placed, share in stands[0]:
-            shares[placed.query.id] = shares.get(placed.query.id, 0.0) + share
-        rejected, spare = rejections(Scene(catalogue, stands[1].ledger, stands[0]), shares)
+        refused = refused_of(catalogue.scenario, _shares(stands))
+        late = latecomers(catalogue, stands[0], refused)
+        stands, stood = _judged(catalogue, stands, late.assigned)
+        scene = Scene(catalogue, stands[1].ledger, stands[0])
+        rejected, spare = rejections(scene, _shares(stands), late.within if stood else {})
         if not spare:
             break
-        new, more = max(spare, key=lambda found: found[0].query.demand_rps * found[1])
-        kept = [(p, s) for p, s in stands[0] if (p.query.id, p.plan) != (new.query.id, new.plan)]
-        had = sum(s for p, s in stands[0] if (p.query.id, p.plan) == (new.query.id, new.plan))
-        assigned = [*kept, (new, had + more)]
-        better = evaluate(catalogue, assigned)
-        if better.overloads or any(better.broken):
+        chosen = Selection.of(catalogue, stands[0])
+        chosen.admit(*max(spare, key=lambda found: found[0].query.demand_rps * found[1]))
+        stands, stood = _judged(catalogue, stands, chosen.assigned)
+        if not stood:
             break
-        stands = assigned, better
     return stands, rejected
+
+
+def _judged(
+    catalogue: Catalogue, stands: Standing, assigned: Sequence[tuple[PlacedPlan, float]]
+) -> tuple[Standing, bool]:
+    """With these in place of what stands, if they stand all together; and whether they do."""
+    if assigned == stands[0]:
+        return stands, True
+    better = evaluate(catalogue, assigned)
+    if better.overloads or any(better.broken):
+        return stands, False
+    return (list(assigned), better), True
+
+
+def _shares(stands: Standing) -> dict[str, float]:
+    """Share of each query's traffic that is served."""
+    found: dict[str, float] = {}
+    for placed, share in stands[0]:
+        found[placed.query.id] = found.get(placed.query.id, 0.0) + share
+    return found
 
 
 def _assignments(catalogue: Catalogue, stands: Standing) -> list[Assignment]:

@@ -13,7 +13,7 @@ from circinus.decision import Deployment, Estimate
 from circinus.fleet import SECONDS_PER_HOUR, Billing
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.placed import PlacedPlan, meets, streams
+from circinus_coordinator.planning.placed import PlacedPlan, meets, stream
 from circinus_coordinator.planning.uses import MEMORY, Resource
 
 __all__ = ["Evaluation", "add", "deployment", "evaluate"]
@@ -66,8 +66,7 @@ def evaluate(catalogue: Catalogue, assigned: Sequence[tuple[PlacedPlan, float]])
 
 def add(ledger: Ledger, placed: PlacedPlan, share: float) -> None:
     """Put a share of the query's traffic on the ledger, for good."""
-    query = placed.query
-    ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
+    ledger.add(placed.use, *stream(placed, share))
 
 
 def deployment(ledger: Ledger, assigned: Iterable[tuple[PlacedPlan, float]]) -> Deployment:

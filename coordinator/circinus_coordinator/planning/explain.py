@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 
 from circinus.decision import Decision, Estimate, Rejection
 from circinus.errors import InvalidInput
@@ -16,12 +16,12 @@ from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, place
 from circinus_coordinator.planning.relaxation import USD, Explanation
 from circinus_coordinator.planning.remedies import Refusals
-from circinus_coordinator.planning.shortage import Scene
+from circinus_coordinator.planning.scene import Scene
 
-__all__ = ["Explanation", "explain", "rejections"]
+__all__ = ["WHOLE", "Explanation", "explain", "refused_of", "rejections", "thorough"]
 
-# A share that is all of it, but for rounding.
-_WHOLE = 1 - 1e-6
+WHOLE = 1 - 1e-6
+"""A share that is all of it, but for rounding."""
 # Up to this many queries turned away, the cheapest change is sought among more plans.
 _THOROUGH = 16
 
@@ -46,7 +46,7 @@ def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanatio
     scene = Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
     mine = [(placed, share) for placed, share in assigned if placed.query.id == query_id]
     share = sum(s for _, s in mine)
-    if share >= _WHOLE:
+    if share >= WHOLE:
         found = _served(query, [placed for placed, _ in mine], scene.ledger)
     else:
         found, wanted = Refusals(scene).explain(query, share, thorough=True)
@@ -59,7 +59,9 @@ def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanatio
 
 
 def rejections(
-    scene: Scene, shares: Mapping[str, float]
+    scene: Scene,
+    shares: Mapping[str, float],
+    within: Mapping[str, Sequence[PlacedPlan | None]],
 ) -> tuple[list[Rejection], list[tuple[PlacedPlan, float]]]:
     """The decision's entry for each query that is not served in full, in their order.
 
@@ -69,18 +71,15 @@ def rejections(
     Args:
         scene: Who is served.
         shares: Share of each query's traffic that is served.
+        within: Of queries, what `within_objectives` found at the loads of the scene.
     """
-    refused = [q for q in scene.scenario.queries if shares.get(q.id, 0.0) < _WHOLE]
-    reasons = Refusals(scene)
+    refused = refused_of(scene.scenario, shares)
+    reasons = Refusals(scene, within)
     found: list[Rejection] = []
     spare: list[tuple[PlacedPlan, float]] = []
     for query in refused:
         share = shares.get(query.id, 0.0)
-        told, wanted = reasons.explain(
-            query,
-            share,
-            thorough=len(refused) <= _THOROUGH,
-        )
+        told, wanted = reasons.explain(query, share, thorough=thorough(refused))
         if wanted is not None and not told.relaxations:
             spare.append((wanted, 1 - share))
         found.append(
@@ -93,6 +92,16 @@ def rejections(
             )
         )
     return found, spare
+
+
+def refused_of(scenario: Scenario, shares: Mapping[str, float]) -> list[Query]:
+    """Queries that are not served in full, in their order."""
+    return [q for q in scenario.queries if shares.get(q.id, 0.0) < WHOLE]
+
+
+def thorough(refused: Sized) -> bool:
+    """Whether so few are refused that the cheapest change is sought among more plans."""
+    return len(refused) <= _THOROUGH
 
 
 def _served(query: Query, plans: list[PlacedPlan], ledger: Ledger) -> Explanation:

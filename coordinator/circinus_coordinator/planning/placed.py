@@ -30,7 +30,7 @@ from circinus_coordinator.planning.promise import (
 from circinus_coordinator.planning.spacing import Passed
 from circinus_coordinator.planning.uses import MEMORY, Resource, StepUse, Use, wires
 
-__all__ = ["PlacedPlan", "arrival_scv", "meets", "place", "plan_of", "streams"]
+__all__ = ["PlacedPlan", "arrival_scv", "meets", "place", "plan_of", "stream", "streams"]
 
 
 # A request without latency SLO is given up some time, as in the agents' runtime.
@@ -378,3 +378,9 @@ def _compute_usd(
 def streams(query: Query, share: float) -> float:
     """Independent request streams in a share of `count` queries; below 1, the part of one."""
     return query.count * share
+
+
+def stream(placed: PlacedPlan, share: float) -> tuple[float, float]:
+    """Requests per second of a share of the query's traffic, and independent streams in it."""
+    query = placed.query
+    return query.rate_rps * query.count * share, streams(query, share)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from circinus.query import Query
+from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.labels import Aim, Limits, solve
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.offers import Pricing, offers
+from circinus_coordinator.planning.offers import Choice, Moving, Pricing, offers
 from circinus_coordinator.planning.placed import PlacedPlan, arrival_scv, place, plan_of, streams
+from circinus_coordinator.planning.programme import Programme
+from circinus_coordinator.planning.scene import Scene
 from circinus_coordinator.planning.search import bound_slots, limits_of
-from circinus_coordinator.planning.shortage import Scene
 from circinus_coordinator.planning.uses import MEMORY, Resource
 
-__all__ = ["proposals"]
+__all__ = ["proposals", "within_objectives"]
 
 _ANY = -1.0  # in place of an accuracy floor: none
 # Machines of a group that are told apart: what is in use, and what is free.
@@ -26,7 +29,14 @@ _SLOTS = 2
 _POWER = 4
 
 
-def proposals(scene: Scene, query: Query, share: float, *, thorough: bool) -> Iterator[PlacedPlan]:
+def proposals(
+    scene: Scene,
+    query: Query,
+    share: float,
+    *,
+    thorough: bool,
+    within: Sequence[PlacedPlan | None] | None = None,
+) -> Iterator[PlacedPlan]:
     """Plans for `share` of the query, none of them twice.
 
     Within its objectives: the cheapest, the one that keeps clear of what is full, and the one
@@ -39,25 +49,30 @@ def proposals(scene: Scene, query: Query, share: float, *, thorough: bool) -> It
         share: Of its traffic.
         thorough: Also the one that takes least, and those that fit at present loads if an
             objective gives way.
+        within: Those within its objectives, where they are known.
     """
     seen: list[PlacedPlan] = []
-    asked = _Asked(scene, query, share)
-    for plan in _all(asked, thorough):
+    asked = _Asked(scene.catalogue, scene.ledger, query, share)
+    if within is None:
+        within = asked.within(thorough)
+    for plan in (*within, *_beyond(asked, thorough, any(plan is not None for plan in within))):
         if plan is not None and all(plan.plan != known.plan for known in seen):
             seen.append(plan)
             yield plan
 
 
-def _all(asked: _Asked, thorough: bool) -> Iterator[PlacedPlan | None]:
-    query, limits, floor = asked.query, asked.limits, asked.query.slo.accuracy
-    floor = _ANY if floor is None else floor
-    clear = asked.clear_of_full()
-    prices = (Pricing(), clear, *([asked.taking_little()] if thorough else []))
-    within = [asked.best(limits, floor, Aim.VALUE, p) for p in prices]
-    yield from within
-    possible = any(plan is not None for plan in within)
+def within_objectives(
+    catalogue: Catalogue, ledger: Ledger, query: Query, share: float, *, thorough: bool
+) -> list[PlacedPlan | None]:
+    """The first of the `proposals`, None for each that is not there."""
+    return _Asked(catalogue, ledger, query, share).within(thorough)
+
+
+def _beyond(asked: _Asked, thorough: bool, possible: bool) -> Iterator[PlacedPlan | None]:
+    """Plans that leave objectives behind; fewer where there are some that do not."""
     if possible and not thorough:
         return
+    query, limits, floor, clear = asked.query, asked.limits, asked.floor, asked.clear_of_full
     for pricing, loaded in ((clear, False), (clear, True))[: 2 if thorough else 1]:
         if possible and not loaded:
             continue
@@ -66,25 +81,37 @@ def _all(asked: _Asked, thorough: bool) -> Iterator[PlacedPlan | None]:
             yield asked.best(Limits(usd=limits.usd), floor, Aim.LATENCY, pricing, loaded)
         if slo.cost_usd_per_1000 is not None:
             free = dataclasses.replace(limits, usd=np.inf)
-            yield asked.best(free, floor, Aim.VALUE, Pricing(), loaded)
+            yield asked.best(free, floor, Aim.VALUE, asked.cheapest, loaded)
             yield asked.best(free, floor, Aim.VALUE, pricing, loaded)
         if slo.accuracy is not None:
-            yield asked.most_accurate(limits, pricing, loaded)
+            yield asked.most_accurate(limits, floor, pricing, loaded)
             yield asked.best(limits, _ANY, Aim.VALUE, pricing, loaded)
         yield from asked.anything(pricing, loaded)
+
+
+_Offered = tuple[Sequence[str], Sequence[Choice], Moving]
 
 
 class _Asked:
     """One query's programme, asked in many ways."""
 
-    def __init__(self, scene: Scene, query: Query, share: float) -> None:
-        self.scene, self.query, self.share = scene, query, share
+    def __init__(self, catalogue: Catalogue, ledger: Ledger, query: Query, share: float) -> None:
+        self.catalogue, self.ledger, self.query, self.share = catalogue, ledger, query, share
         self.limits = limits_of(query.slo)
-        self._empty = Ledger(scene.scenario)
+        self.floor = _ANY if query.slo.accuracy is None else query.slo.accuracy
+        self._empty = Ledger(catalogue.scenario)
+        self.cheapest = Pricing()
+        self._known: dict[tuple[int, bool], _Offered] = {}  # by price list, which are all kept
 
+    def within(self, thorough: bool) -> list[PlacedPlan | None]:
+        """Plans within the query's objectives, at several prices; some may be the same."""
+        prices = [self.cheapest, self.clear_of_full, *([self.taking_little] if thorough else [])]
+        return [self.best(self.limits, self.floor, Aim.VALUE, pricing) for pricing in prices]
+
+    @functools.cached_property
     def clear_of_full(self) -> Pricing:
         """Prices that make what is nearly full dear, and dollars nearly nothing."""
-        ledger = self.scene.ledger
+        ledger = self.ledger
         full: dict[Resource, float] = {}
         for resource in [*ledger.linear, *((MEMORY, d) for d in ledger.devices())]:
             capacity = ledger.capacity(resource)
@@ -92,9 +119,10 @@ class _Asked:
                 full[resource] = (ledger.load(resource) / capacity) ** _POWER / capacity
         return Pricing(usd=1e-9, of=full)
 
+    @functools.cached_property
     def taking_little(self) -> Pricing:
         """Prices that make a machine's worth of everything equally dear."""
-        scenario, ledger = self.scene.scenario, self.scene.ledger
+        scenario, ledger = self.catalogue.scenario, self.ledger
         wanted: list[Resource] = [
             (name, device.id)
             for device in scenario.devices
@@ -107,17 +135,10 @@ class _Asked:
         self, limits: Limits, floor: float, aim: Aim, pricing: Pricing, loaded: bool = False
     ) -> PlacedPlan | None:
         """The best plan for one aim, at present loads or as if there were none."""
-        catalogue, query = self.scene.catalogue, self.query
+        catalogue, query = self.catalogue, self.query
         programme = catalogue.programme(query, slots=_SLOTS, floor=floor)
-        programme = bound_slots(programme, self.scene.ledger, pricing)
-        choices, moving = offers(
-            programme,
-            self.scene.ledger if loaded else self._empty,
-            pricing,
-            rate_rps=query.rate_rps * query.count * self.share if loaded else 0.0,
-            streams=streams(query, self.share) if loaded else 1.0,
-            scv=arrival_scv(query),
-        )
+        bound, choices, moving = self._offered(programme, pricing, loaded)
+        programme = programme.bind(bound)
         found = solve(programme, choices, moving, limits, aim=aim)
         if found is None:
             return None
@@ -125,26 +146,48 @@ class _Asked:
         # Over a link without bandwidth nothing ever arrives.
         return placed if math.isfinite(placed.latency_ms()) else None
 
-    def most_accurate(self, limits: Limits, pricing: Pricing, loaded: bool) -> PlacedPlan | None:
-        """The highest accuracy within the other objectives; feasibility is monotone in it."""
-        levels = self.scene.catalogue.accuracy(self.query.pipeline).levels()
-        low, high = 0, len(levels)  # the answer lies in levels[low:high]
-        best = None
+    def _offered(self, programme: Programme, pricing: Pricing, loaded: bool) -> _Offered:
+        """Machines and prices, which are the same for every accuracy floor."""
+        key = (id(pricing), loaded)
+        if key not in self._known:
+            bound = bound_slots(programme, self.ledger, pricing)
+            query = self.query
+            choices, moving = offers(
+                bound,
+                self.ledger if loaded else self._empty,
+                pricing,
+                rate_rps=query.rate_rps * query.count * self.share if loaded else 0.0,
+                streams=streams(query, self.share) if loaded else 1.0,
+                scv=arrival_scv(query),
+            )
+            self._known[key] = bound.devices, choices, moving
+        return self._known[key]
+
+    def most_accurate(
+        self, limits: Limits, floor: float, pricing: Pricing, loaded: bool
+    ) -> PlacedPlan | None:
+        """The highest accuracy within the other objectives; feasibility is monotone in it.
+
+        More than `floor` is not looked for: the answer is mostly near the first level asked.
+        """
+        levels = self.catalogue.accuracy(self.query.pipeline).levels()
+        low = max(0, sum(level >= floor for level in levels) - 1)
+        best, high, step = None, len(levels), 1  # the answer lies in levels[low:high]
         while low < high:
-            middle = (low + high) // 2
-            found = self.best(limits, levels[middle], Aim.VALUE, pricing, loaded)
+            at = min(low + step - 1, high - 1) if best is None else (low + high) // 2
+            found = self.best(limits, levels[at], Aim.VALUE, pricing, loaded)
             if found is None:
-                low = middle + 1
+                low, step = at + 1, 2 * step
             else:
-                best, high = found, middle
+                best, high = found, at
         return best
 
     def anything(self, pricing: Pricing, loaded: bool) -> Iterator[PlacedPlan | None]:
         """Plans that leave several objectives behind."""
-        accurate = self.most_accurate(Limits(), pricing, loaded)
+        accurate = self.most_accurate(Limits(), math.inf, pricing, loaded)
         floor = _ANY if accurate is None or accurate.accuracy is None else accurate.accuracy
         wanted = self.query.slo.accuracy
         floor = floor if wanted is None else min(floor, wanted)
         yield self.best(Limits(), floor, Aim.LATENCY, pricing, loaded)
-        yield self.best(Limits(), floor, Aim.VALUE, Pricing(), loaded)
+        yield self.best(Limits(), floor, Aim.VALUE, self.cheapest, loaded)
         yield self.best(Limits(), _ANY, Aim.LATENCY, pricing, loaded)

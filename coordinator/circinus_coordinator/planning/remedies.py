@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from circinus.decision import Relaxation
 from circinus.query import Query
@@ -11,7 +12,8 @@ from circinus_coordinator.planning.lacking import NO_PROFILE, NOT_CONNECTED, lac
 from circinus_coordinator.planning.placed import PlacedPlan, meets
 from circinus_coordinator.planning.proposals import proposals
 from circinus_coordinator.planning.relaxation import USD, Explanation, worded
-from circinus_coordinator.planning.shortage import Remedy, Scene, remedy
+from circinus_coordinator.planning.scene import Scene
+from circinus_coordinator.planning.shortage import Remedy, remedy
 from circinus_coordinator.planning.uses import MEMORY, WORKER, Resource, describe
 
 __all__ = ["SOME_RPS", "Refusals", "worth_something"]
@@ -27,10 +29,17 @@ SOME_RPS = 0.01
 
 
 class Refusals:
-    """Explains the refusals of one decision; what several queries lack alike is found once."""
+    """Explains the refusals of one decision; what several queries lack alike is found once.
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    Args:
+        scene: Who is served.
+        within: Of queries, what `within_objectives` found at the loads of the scene.
+    """
+
+    def __init__(
+        self, scene: Scene, within: Mapping[str, Sequence[PlacedPlan | None]] | None = None
+    ) -> None:
+        self._scene, self._within = scene, within or {}
         self._lacking: dict[object, tuple[Relaxation, ...] | None] = {}
         self._scenes: dict[object, Scene] = {}
 
@@ -66,12 +75,13 @@ class Refusals:
             query, weight=query.weight or 1.0, rate_rps=query.rate_rps or SOME_RPS
         )
         for _ in range(_DEPTH):
-            plans = list(proposals(scene, asked, share, thorough=thorough))
-            if scene is self._scene:
+            first = scene is self._scene
+            within = self._within.get(query.id) if first else None
+            plans = list(proposals(scene, asked, share, thorough=thorough, within=within))
+            if first:
                 alone = any(meets(asked, p.estimate()) is None for p in plans)
-            found = [r for p in plans if (r := remedy(scene, asked, p, share)) is not None]
-            if found:
-                best = min(found, key=lambda r: r.size)
+            best = _least(scene, asked, plans, share)
+            if best is not None:
                 changes = _merged(changes, best.changes)
                 short = [*short, *(r for r in best.short if r not in short)]
                 if best.late != "worker":
@@ -101,6 +111,17 @@ class Refusals:
         if key not in self._scenes:
             self._scenes[key] = self._scene.changed(query.id, fleet)
         return self._scenes[key]
+
+
+def _least(scene: Scene, query: Query, plans: Sequence[PlacedPlan], share: float) -> Remedy | None:
+    """The smallest remedy by any of these plans, the first of equals."""
+    best: Remedy | None = None
+    for placed in plans:
+        most = math.inf if best is None else best.size
+        found = remedy(scene, query, placed, share, most=most)
+        if found is not None and found.size < most:
+            best = found
+    return best
 
 
 def worth_something(query: Query) -> list[Relaxation]:

@@ -21,7 +21,7 @@ from circinus_coordinator.planning.candidates import permitted
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
-from circinus_coordinator.planning.placed import PlacedPlan, meets, place, streams
+from circinus_coordinator.planning.placed import PlacedPlan, meets, place, stream
 from circinus_coordinator.planning.search import MOST_SOLVES, Verdict, search
 from circinus_coordinator.planning.tenants import Admitted, Tenant, Tenants
 from circinus_coordinator.planning.uses import InstanceKey, Resource, planned
@@ -81,6 +81,11 @@ class Selection:
         """Everybody, in the order they came."""
         return [Admitted(tenant.placed, tenant.share) for tenant in self.tenants]
 
+    @property
+    def assigned(self) -> list[tuple[PlacedPlan, float]]:
+        """The plans and shares of everybody, in the order they came."""
+        return [(tenant.placed, tenant.share) for tenant in self.tenants]
+
     def admit(self, placed: PlacedPlan, share: float) -> Tenant:
         """Take the plan in; a plan the query has already gets the share on top."""
         held = self.tenants.like(placed)
@@ -88,7 +93,7 @@ class Selection:
             share += held.share
             self.withdraw(held)
         tenant = Tenant(placed, share)
-        undo = self.ledger.add(placed.use, *_stream(placed, share))
+        undo = self.ledger.add(placed.use, *stream(placed, share))
         self.tenants.add(tenant)
         self._changed(placed)
         if self._undos is not None:
@@ -97,7 +102,7 @@ class Selection:
 
     def withdraw(self, tenant: Tenant) -> None:
         """Take a plan out again."""
-        undo = self.ledger.remove(tenant.placed.use, *_stream(tenant.placed, tenant.share))
+        undo = self.ledger.remove(tenant.placed.use, *stream(tenant.placed, tenant.share))
         self.tenants.drop(tenant)
         self._changed(tenant.placed)
         if self._undos is not None:
@@ -143,8 +148,8 @@ class Selection:
         undos = []
         if held is not None:  # its stream grows; two would be dealt otherwise than one
             share += held.share
-            undos.append(ledger.remove(placed.use, *_stream(placed, held.share)))
-        undos.append(ledger.add(placed.use, *_stream(placed, share)))
+            undos.append(ledger.remove(placed.use, *stream(placed, held.share)))
+        undos.append(ledger.add(placed.use, *stream(placed, share)))
         try:
             overloads = ledger.violations(ledger.resources(placed.use))
             if overloads:
@@ -196,12 +201,6 @@ class Selection:
                 if tenant not in seen:
                     seen.add(tenant)
                     yield planned(wire), tenant
-
-
-def _stream(placed: PlacedPlan, share: float) -> tuple[float, float]:
-    """Requests per second of a share of the query's traffic, and independent streams in it."""
-    query = placed.query
-    return query.rate_rps * query.count * share, streams(query, share)
 
 
 def splittable(catalogue: Catalogue, query: Query) -> bool:

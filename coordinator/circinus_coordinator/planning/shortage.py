@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from circinus.decision import Relaxation
 from circinus.fleet import CORES
 from circinus.query import Query
 from circinus.scenario import Scenario
-from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.evaluate import add, evaluate
+from circinus_coordinator.planning.enlarging import Enlarging
 from circinus_coordinator.planning.labels import TOLERANCE
-from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.placed import PlacedPlan, place, streams
+from circinus_coordinator.planning.placed import PlacedPlan
 from circinus_coordinator.planning.relaxation import round_down, round_up
-from circinus_coordinator.planning.uses import (
-    LINK,
-    MEMORY,
-    UPLINK,
-    WORKER,
-    Resource,
-    planned,
-)
-from circinus_coordinator.planning.watch import Watch
-from circinus_coordinator.planning.whatif import applied, grown
+from circinus_coordinator.planning.scene import Scene
+from circinus_coordinator.planning.uses import LINK, MEMORY, UPLINK, WORKER, Resource
 
-__all__ = ["Remedy", "Scene", "amount_of", "more_of", "more_than", "remedy"]
+__all__ = ["Remedy", "amount_of", "more_of", "more_than", "remedy"]
 
 # Enlargements of the machines on which somebody waits too long; each is half as much again, at
 # least, so that in the end nobody waits at all.
@@ -38,39 +27,7 @@ _GROWTH = 1.5
 _LEAST_WRONG = 0.05
 # A worker that is never idle keeps requests waiting for ever, even where it may be.
 _BUSY = 0.8
-# Of the waits on a request's way, those of this part of the longest.
-_MATTERS = 0.1
 _ORDER = ("accuracy", "latency", "cost")
-
-
-@dataclass(slots=True)
-class Scene:
-    """A decision at work: who is served, and the loads of all of it."""
-
-    catalogue: Catalogue
-    ledger: Ledger
-    assigned: Sequence[tuple[PlacedPlan, float]]
-    at: dict[str | Resource, list[Watch]] = field(init=False)  # by device and wire
-
-    def __post_init__(self) -> None:
-        self.at = {}
-        for placed, _ in self.assigned:
-            watch = Watch(placed)
-            for device in dict.fromkeys(step.device for step in placed.use.steps):
-                self.at.setdefault(device, []).append(watch)
-            for wire in placed.use.wires:
-                self.at.setdefault(wire, []).append(watch)
-
-    @property
-    def scenario(self) -> Scenario:
-        """Where it works."""
-        return self.catalogue.scenario
-
-    def changed(self, query: str, changes: Iterable[Relaxation]) -> Scene:
-        """All that is served, in the scenario with some changes to its fleet."""
-        catalogue = Catalogue(applied(self.scenario, query, changes), self.catalogue)
-        assigned = [(place(catalogue, p.query, p.plan), share) for p, share in self.assigned]
-        return Scene(catalogue, evaluate(catalogue, assigned).ledger, assigned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,33 +79,48 @@ def more_than(have: float, scenario: Scenario, resource: Resource, planned: floa
     return Relaxation(what=kind, amount=more, to=have + more, devices=tuple(resource[1:]))
 
 
-def remedy(scene: Scene, query: Query, placed: PlacedPlan, share: float) -> Remedy | None:
+def remedy(
+    scene: Scene, query: Query, placed: PlacedPlan, share: float, *, most: float = math.inf
+) -> Remedy | None:
     """The changes that let this plan serve `share` of the query, None where none is known.
 
     All of `scene` goes on as it is. Tried are: objectives of the query, and more of the machines
     and links that the plan uses.
+
+    Args:
+        scene: What is served.
+        query: Whose plan.
+        placed: The plan.
+        share: Of the query's traffic.
+        most: A remedy of this size is of no use, nor a larger one.
     """
     wanted = _objectives(query, placed)
-    over = _overloads(scene, query, placed, share)
-    if any(resource[0] == WORKER for resource, _ in over):
-        return _quicker(scene, placed, over, wanted)
-    more = {resource: more_of(scene.scenario, resource, load) for resource, load in over}
-    short = tuple(resource for resource, _ in over)
-    if scene.scenario.queueing:
-        found = _in_time(scene, query, placed, share, more)
-    else:
-        found = _Timed(more, placed.latency_ms())
+    there = Enlarging(scene, placed, share)
+    try:
+        over = there.overloads()
+        if any(resource[0] == WORKER for resource, _ in over):
+            return _quicker(scene, placed, over, wanted)
+        more = {resource: more_of(scene.scenario, resource, load) for resource, load in over}
+        if scene.scenario.queueing:
+            found = _in_time(scene, query, there, wanted, more, most)
+        else:
+            found = _Timed(more, placed.latency_ms())
+    finally:
+        there.leave()
     if found is None:
         return None
-    objectives = sorted([*wanted, *_later(query, found.ms)], key=lambda c: _ORDER.index(c.what))
-    changes = [*objectives, *found.more.values()]
+    changes = [*_promises(query, wanted, found.ms), *found.more.values()]
     return Remedy(
         placed=placed,
         changes=tuple(changes),
         size=_together(scene.scenario, query, changes),
-        short=short,
+        short=tuple(resource for resource, _ in over),
         late=found.late,
     )
+
+
+def _promises(query: Query, wanted: Sequence[Relaxation], ms: float) -> list[Relaxation]:
+    return sorted([*wanted, *_later(query, ms)], key=lambda c: _ORDER.index(c.what))
 
 
 def _objectives(query: Query, placed: PlacedPlan) -> list[Relaxation]:
@@ -195,19 +167,6 @@ def _size(scenario: Scenario, query: Query, change: Relaxation) -> float:
     return (change.amount or 0.0) / max(have, 1e-9)
 
 
-def _overloads(
-    scene: Scene, query: Query, placed: PlacedPlan, share: float
-) -> list[tuple[Resource, float]]:
-    """Resources without room for the plan, scarcest first, and their loads with it."""
-    ledger = scene.ledger
-    undo = ledger.add(placed.use, query.rate_rps * query.count * share, streams(query, share))
-    try:
-        over = ledger.violations(ledger.resources(placed.use))
-        return [(resource, ledger.load(resource)) for resource, _ in over]
-    finally:
-        undo()
-
-
 def _quicker(
     scene: Scene,
     placed: PlacedPlan,
@@ -233,113 +192,51 @@ def _quicker(
     return Remedy(placed, tuple(found), size, short=tuple(r for r, _ in over), late="worker")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Timed:
     """Enlarged machines, the plan's latency with them, and who was late without."""
 
-    more: dict[Resource, Relaxation] = field(default_factory=dict)
-    ms: float = 0.0
+    more: Mapping[Resource, Relaxation]
+    ms: float
     late: str = ""
 
 
 def _in_time(
     scene: Scene,
     query: Query,
-    placed: PlacedPlan,
-    share: float,
-    more: dict[Resource, Relaxation],
+    there: Enlarging,
+    wanted: Sequence[Relaxation],
+    more: Mapping[Resource, Relaxation],
+    most: float,
 ) -> _Timed | None:
     """Machines enlarged until nobody loses an objective to the newcomer's load.
 
     Its own latency may also be given more time, if that is less of a change.
     """
-    found = _Timed(dict(more))
-    rate, limit = query.rate_rps * query.count * share, query.slo.latency_ms or math.inf
-    allowed: _Timed | None = None
+    limit = math.inf if query.slo.latency_ms is None else query.slo.latency_ms
+    best: _Timed | None = None
+    late = ""
     for _ in range(_GROWTHS):
-        there, plan, ledger = _larger(scene, query, placed, found.more)
-        undo = ledger.add(plan.use, rate, streams(query, share))
-        try:
-            ms, hurt = plan.latency_ms(ledger), _hurt(there, plan, ledger)
-            narrow = _narrow(
-                plan, ledger, hurt, everywhere=not ms <= limit * (1 + TOLERANCE) or math.isinf(ms)
-            )
-        finally:
-            undo()
-        late = found.late or ("others" if hurt else "own" if ms > limit * (1 + TOLERANCE) else "")
-        found = dataclasses.replace(found, ms=ms, late=late)
+        # What is to be changed only grows, but for the plan's own latency.
+        if _together(scene.scenario, query, [*wanted, *more.values()]) >= most:
+            break
+        there.grow(more)
+        ms, hurt, narrow = there.step(limit)
+        in_time = ms <= limit * (1 + TOLERANCE)
+        late = late or ("others" if hurt else "" if in_time else "own")
         if math.isfinite(ms) and not hurt:
-            if ms <= limit * (1 + TOLERANCE):
-                return _smaller(scene, query, found, allowed)
-            allowed = _smaller(scene, query, found, allowed)
+            found = _Timed(more, ms, late)
+            changes = [*_promises(query, wanted, ms), *more.values()]
+            size = _together(scene.scenario, query, changes)
+            if size < most:
+                best, most = found, size
+            if in_time:
+                break
         if not narrow:
             break
-        for resource in narrow:
-            found.more[resource] = _enlarged(scene.scenario, resource, found.more.get(resource))
-        found = dataclasses.replace(found, more=dict(found.more))
-    return allowed
-
-
-def _larger(
-    scene: Scene, query: Query, placed: PlacedPlan, more: Mapping[Resource, Relaxation]
-) -> tuple[Scene, PlacedPlan, Ledger]:
-    """The scene, the plan and the loads with more of some resources.
-
-    Transfers take less time over a wider link, so all who use it are looked up again.
-    """
-    fleet = grown(scene.scenario, more.values())
-    wider = {resource for resource in more if resource[0] in (LINK, UPLINK)}
-    if not wider:
-        return scene, placed, scene.ledger.on(fleet)
-
-    def again(one: PlacedPlan) -> PlacedPlan:
-        if all(planned(wire) not in wider for wire in one.use.wires):
-            return one
-        return place(scene.catalogue, one.query, one.plan, network=fleet)
-
-    ledger = Ledger(fleet)
-    assigned = [(again(other), share) for other, share in scene.assigned]
-    for other, share in assigned:
-        add(ledger, other, share)
-    mine = place(scene.catalogue, query, placed.plan, network=fleet)
-    return Scene(scene.catalogue, ledger, assigned), mine, ledger
-
-
-def _smaller(scene: Scene, query: Query, one: _Timed, two: _Timed | None) -> _Timed:
-    def size(timed: _Timed) -> float:
-        changes = [*timed.more.values(), *_later(query, timed.ms)]
-        return sum(_size(scene.scenario, query, c) for c in changes)
-
-    kept = dataclasses.replace(one, more=dict(one.more))
-    return kept if two is None or size(kept) < size(two) else two
-
-
-def _hurt(scene: Scene, placed: PlacedPlan, ledger: Ledger) -> list[PlacedPlan]:
-    """Who on the plan's machines and links would be late."""
-    places: list[str | Resource] = [step.device for step in placed.use.steps]
-    places += placed.use.wires
-    others = {id(other): other for at in places for other in scene.at.get(at, ())}
-    return [other.placed for other in others.values() if other.late(ledger)]
-
-
-def _narrow(
-    placed: PlacedPlan, ledger: Ledger, hurt: Iterable[PlacedPlan], *, everywhere: bool
-) -> list[Resource]:
-    """Resources of the plan that somebody in question waits for most."""
-    devices, wires = {step.device for step in placed.use.steps}, placed.use.wires
-    found: dict[Resource, float] = {}
-    for plan in [*hurt, *([placed] if everywhere else [])]:
-        for step in plan.use.steps:
-            if step.device not in devices:
-                continue
-            for name, seconds in step.compute_s.items():
-                wait = ledger.device_wait((name, step.device), step.key)[0] if seconds > 0 else 0.0
-                found[name, step.device] = max(wait, found.get((name, step.device), 0.0))
-        for wire in plan.use.wires.keys() & wires.keys():
-            wait = ledger.wires.wait((wire,), regular=plan.use.scv == 0)[0]
-            found[planned(wire)] = max(wait, found.get(planned(wire), 0.0))
-    most = max(found.values(), default=0.0)
-    return sorted(r for r, wait in found.items() if wait > 0 and wait >= most * _MATTERS)
+        bigger = {r: _enlarged(scene.scenario, r, more.get(r)) for r in narrow}
+        more = {**more, **bigger}
+    return best
 
 
 def _enlarged(scenario: Scenario, resource: Resource, before: Relaxation | None) -> Relaxation:

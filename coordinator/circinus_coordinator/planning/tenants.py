@@ -30,6 +30,12 @@ class Tenant:
         self.placed, self.share, self.watch = placed, share, Watch(placed)
 
     @property
+    def places(self) -> list[str | Resource]:
+        """Devices it runs on, and wires it sends over; none twice."""
+        use = self.placed.use
+        return [*dict.fromkeys(step.device for step in use.steps), *use.wires]
+
+    @property
     def worth(self) -> float:
         """Weighted rate it serves."""
         return self.placed.query.demand_rps * self.share

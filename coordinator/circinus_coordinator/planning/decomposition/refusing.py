@@ -22,7 +22,8 @@ from circinus_coordinator.planning.decomposition.worth import named
 from circinus_coordinator.planning.loads import SLACK, Ledger
 from circinus_coordinator.planning.relaxation import Explanation, worded
 from circinus_coordinator.planning.remedies import SOME_RPS, Refusals, worth_something
-from circinus_coordinator.planning.shortage import Scene, more_than
+from circinus_coordinator.planning.scene import Scene
+from circinus_coordinator.planning.shortage import more_than
 from circinus_coordinator.planning.uses import describe, link
 
 __all__ = ["Refusing"]
