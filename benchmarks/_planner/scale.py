@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks._planner.replan import replan
 from circinus_coordinator.generation import generate
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.decomposition.agreement import Agreement
 from circinus_coordinator.planning.decomposition.bound import lagrangian, price_all
 from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.rounding import round_off
 from circinus_coordinator.planning.decomposition.sharpening import sharpen
 from circinus_coordinator.planning.decomposition.solve import Solution, relax
-from circinus_coordinator.planning.decomposition.sources import Piece
 
 __all__ = ["SIZES", "scale"]
 
@@ -147,6 +147,8 @@ def _certified(found: Market, solution: Solution) -> tuple[float, float]:
     return bound, time.process_time() - began
 
 
-def _goodput(found: Market, solution: Solution, seed: int, agreed: Sequence[Piece] = ()) -> float:
+def _goodput(
+    found: Market, solution: Solution, seed: int, agreed: Agreement | None = None
+) -> float:
     placed = round_off(found, solution, seed=seed, agreed=agreed)
     return float(sum(p.rate * found.weight[p.query] for p in placed))

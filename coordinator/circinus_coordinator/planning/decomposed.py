@@ -94,7 +94,7 @@ def solved(
     compiled = clock()
     solution = relax(found, prices=prices, clock=clock)
     # Planning anew after a small change is to be quick, and mostly leaves things as they are.
-    agreed = [] if kept else sharpen(found, solution, seed=seed, clock=clock)
+    agreed = None if kept else sharpen(found, solution, seed=seed, clock=clock)
     relaxed = clock()
     placed, renting = rent_at_large(
         found, solution, round_off(found, solution, seed=seed, kept=kept, agreed=agreed), seed=seed

@@ -20,7 +20,8 @@ __all__ = ["Groves"]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-# Queries of a source that are decided one by one; it is some 20 in generated scenarios.
+# Queries of a grove that are decided one by one; it is some 20 for each source in generated
+# scenarios.
 _MANY = 200
 
 
@@ -65,36 +66,64 @@ class Groves:
         self.loose: BoolArray = np.zeros(len(units), dtype=np.bool_)
         self.loose[of[apart[units.query]]] = True
         self.loose[list(without)] = True
+        size = np.diff(units.start)
         for mine in self._sources.units.values():
             # So many queries fill a source well enough, and take long to choose for.
-            if np.diff(units.start)[mine].sum() > _MANY:
+            if size[mine].sum() > _MANY:
                 self.loose[mine] = True
-        self.first = self._sources.first
+        self._join(size)
         self.shared = self._shared()
-        self.nodes = [n for n, mine in self._sources.units.items() if not self.loose[mine].all()]
+        self.nodes = [n for n in self._units_of if not self.loose[self._units_of[n]].all()]
         self.fill()
 
     def own(self, node: int) -> Sequence[int]:
-        """Rows of a source's machine."""
-        return self._sources.own(node)
+        """Rows of the machines of a grove's sources."""
+        return [row for one in self._members[node] for row in self._sources.own(one)]
 
     def mine(self, node: int) -> IntArray:
-        """Units that a source decides on."""
-        mine = self._sources.units[node]
+        """Units that a grove decides on."""
+        mine = self._units_of[node]
         return np.asarray(mine[~self.loose[mine]])
+
+    def _join(self, size: IntArray) -> None:
+        """Let sources that have queries in common choose together, as far as they stay few."""
+        head = {node: node for node in self._sources.units}
+        members = {node: [node] for node in head}
+        queries = {
+            node: int(size[mine[~self.loose[mine]]].sum())
+            for node, mine in self._sources.units.items()
+        }
+        for unit in np.flatnonzero(~self.loose).tolist():
+            one, *others = dict.fromkeys(self._sources.starts(unit))
+            for other in others:
+                a, b = head[one], head.setdefault(other, other)
+                members.setdefault(b, [b])
+                if a == b or queries[a] + queries.get(b, 0) > _MANY:
+                    continue
+                queries[a] += queries.pop(b, 0)
+                members[a] += members.pop(b)
+                head.update(dict.fromkeys(members[a], a))
+        self._members = {a: nodes for a, nodes in members.items() if a in queries}
+        none = np.zeros(0, dtype=np.int64)
+        self._units_of = {
+            a: np.sort(np.concatenate([self._sources.units.get(n, none) for n in nodes]))
+            for a, nodes in self._members.items()
+        }
 
     def _shared(self) -> BoolArray:
         units = self._units
         home = np.full(len(self._market.capacity), -1, dtype=np.int64)
-        for node in self._sources.units:
+        chooser = np.full(len(units), -1, dtype=np.int64)
+        for node, mine in self._units_of.items():
             home[list(self.own(node))] = node
+            chooser[mine] = node
         shared = home < 0
         for number, kind in self._market.of_class():
             mine = np.flatnonzero(units.kind == number)
             if not len(mine):
                 continue
             rows = kind.rows[units.site[mine]]
-            foreign = (home[rows] != self.first[mine][:, None]) | self.loose[mine][:, None]
+            foreign = (home[rows] != chooser[mine][:, None]) | self.loose[mine][:, None]
             shared[rows[foreign]] = True
         return np.asarray(shared)
 

@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from circinus_coordinator.planning.decomposition.agreement import Agreement
 from circinus_coordinator.planning.decomposition.bound import price_all
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.fronts import features_of, front
 from circinus_coordinator.planning.decomposition.groves import Groves
 from circinus_coordinator.planning.decomposition.pricing import cheapest_known
 from circinus_coordinator.planning.decomposition.solve import Solution
-from circinus_coordinator.planning.decomposition.sources import Piece
 from circinus_coordinator.planning.decomposition.taking import Taking
 from circinus_coordinator.planning.decomposition.tree import search
 from circinus_coordinator.planning.label_search import TooManyError
@@ -40,13 +40,13 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 _ROUNDING = 1e-12
 # Rounds of prices, fewer of many sources, and how far each goes towards the master programme's.
-_ROUNDS, _SOURCES_TIMES_ROUNDS = 12, 3_200
-_STEP = 0.3
+_ROUNDS, _SOURCES_TIMES_ROUNDS = 8, 3_200
+_STEP = 0.6
 # Branches per source while prices are sought; to prove the bound, fewer of many sources.
-_SEEKING = 30
-_PROVING, _SOURCES_TIMES_BRANCHES = 300, 60_000
+_SEEKING = 8
+_PROVING, _SOURCES_TIMES_BRANCHES = 100, 20_000
 # Passes in which each source has a turn, fewer of many sources.
-_PASSES, _SOURCES_TIMES_PASSES = 20, 1_600
+_PASSES, _SOURCES_TIMES_PASSES = 6, 1_600
 # Part of the bound that all sources together leave alone.
 _GAP = 2e-4
 
@@ -58,12 +58,12 @@ def sharpen(
     seed: int = 0,
     rounds: int | None = None,
     clock: Callable[[], float] = lambda: 0.0,
-) -> list[Piece]:
+) -> Agreement | None:
     """Lower the solution's bound, and say what sources could do with their whole queries.
 
     Returns:
-        What they agreed on: (query, unit, template, requests per second). Pools are not overloaded,
-        but no machines are told apart, nor memory looked at. Nothing where sources are too many.
+        What they agreed on. Pools are not overloaded, but no machines are told apart, nor memory
+        looked at. None where nothing is whole, or sources are too many.
 
     Args:
         market: Classes; plans found join their templates.
@@ -75,12 +75,10 @@ def sharpen(
     began = clock()
     whole = ~market.splittable[solution.units.query]
     if not whole.any() or not np.isfinite(solution.bound_rps):
-        return []
+        return None
     known = _Sharpening(market, solution)
     if rounds is None:
         rounds = min(_ROUNDS, _SOURCES_TIMES_ROUNDS // max(1, known.sources))
-    if rounds:
-        known.complete(solution.prices)
     known.seek(solution.prices, rounds)
     known.complete(known.prices)
     bound = known.proved()
@@ -100,6 +98,8 @@ class _Sharpening:
         self._gap = _GAP * solution.bound_rps / max(1, len(self._groves.nodes))
         self.prices = solution.prices.copy()
         self._least = math.inf
+        # What each grove would choose at the prices, whatever the others do.
+        self._choices: dict[int, IntArray] = {}
 
     @property
     def sources(self) -> int:
@@ -188,10 +188,10 @@ class _Sharpening:
         gain = groves.worth - groves.use @ prices
         total = [*(prices * market.capacity).tolist()]
         branches = min(_PROVING, max(1, _SOURCES_TIMES_BRANCHES // max(1, self.sources)))
-        total += [
-            search(groves.of(node, gain), nodes=branches, gap=self._gap).bound
-            for node in groves.nodes
-        ]
+        for node in groves.nodes:
+            outcome = search(groves.of(node, gain), nodes=branches, gap=self._gap, cuts=1)
+            total.append(outcome.bound)
+            self._choices[node] = np.flatnonzero(outcome.taken) + groves.part(node).start
         loose = np.flatnonzero(groves.loose).astype(np.int64)
         if len(loose):
             some = units.take(loose)
@@ -199,18 +199,17 @@ class _Sharpening:
             total += (some.rate * np.maximum(some.weight - least, 0.0)).tolist()
         return math.nextafter(math.fsum(total) * (1 + _ROUNDING), math.inf)
 
-    def agreed(self, seed: int) -> list[Piece]:
+    def agreed(self, seed: int) -> Agreement | None:
         """What the sources take, turn by turn, of what all other demand leaves."""
         groves, solution = self._groves, self._solution
         passes = min(_PASSES, _SOURCES_TIMES_PASSES // max(1, self.sources))
         if not passes:
-            return []
+            return None
         pool, rate = solution.pool, solution.mixture.rate
         others = pool.use.T @ np.where(groves.loose[pool.unit], rate, 0.0)
-        taking = Taking(groves, self.prices, np.maximum(self._market.capacity - others, 0.0))
-        taking.agree(passes, seed)
-        chosen = taking.best()
-        return [
+        capacity = np.maximum(self._market.capacity - others, 0.0)
+        chosen = Taking(groves, self.prices, capacity, self._choices).agree(passes, seed)
+        pieces = [
             (query, unit, template, float(self._market.rate[query]))
             for query, unit, template in zip(
                 groves.query[chosen].tolist(),
@@ -219,6 +218,7 @@ class _Sharpening:
                 strict=True,
             )
         ]
+        return Agreement(pieces=pieces, decided=~groves.loose)
 
 
 class _Master:

@@ -19,6 +19,8 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
+from circinus_coordinator.planning.decomposition.covers import covers
+
 __all__ = ["Grove", "Outcome", "search"]
 
 IntArray = npt.NDArray[np.int64]
@@ -26,6 +28,8 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 _ROUNDING = 1e-12
 _INTEGRAL = 1e-6
+# Rounds of cuts before there are branches.
+_CUTS = 15
 # What fits but for rounding fits, and may not be left out.
 _FITS = 1e-9
 
@@ -61,146 +65,211 @@ class Outcome:
         bound: Nothing is worth more.
         worth: Of what is taken.
         taken: `(options,)` parts.
-        prices: `(rows,)` of the first linear programme.
     """
 
     bound: float
     worth: float
     taken: FloatArray
-    prices: FloatArray
 
 
-def search(grove: Grove, *, nodes: int, gap: float) -> Outcome:
+def search(
+    grove: Grove, *, nodes: int, gap: float, start: FloatArray | None = None, cuts: int = 0
+) -> Outcome:
     """Find good choices and a bound on the best.
 
     Args:
         grove: The options.
         nodes: Branches to look at.
         gap: Difference in worth that is left alone.
+        start: `(options,)` parts of choices that are known already.
+        cuts: Rounds of cuts in each branch: they help to prove, not to find.
     """
     useful = np.flatnonzero((grove.gain > 0) & (grove.use <= 1 + _FITS).all(axis=1))
     few = grove.take(useful)
     taken = np.zeros(len(grove.gain))
     if not len(useful):
-        return Outcome(bound=0.0, worth=0.0, taken=taken, prices=np.zeros(grove.use.shape[1]))
-    found = _Tree(few, gap)
-    found.grow(nodes)
+        return Outcome(bound=0.0, worth=0.0, taken=taken)
+    found = _Tree(few, gap, None if start is None else start[useful])
+    found.grow(nodes, cuts)
     taken[useful] = found.taken
-    return Outcome(bound=found.bound, worth=found.worth, taken=taken, prices=found.prices)
+    return Outcome(bound=found.bound, worth=found.worth, taken=taken)
 
 
 @dataclass(slots=True)
 class _Node:
-    """A branch: what may still be taken, and what is."""
+    """A branch: what may still be taken, and who has to take something."""
 
     open: BoolArray
-    fixed: tuple[int, ...]
+    forced: BoolArray
 
 
 class _Tree:
-    def __init__(self, grove: Grove, gap: float) -> None:
-        self._grove, self._gap = grove, gap
+    def __init__(self, grove: Grove, gap: float, start: FloatArray | None) -> None:
+        self._gap, self._gain, self._use = gap, grove.gain, grove.use
+        self._rows = grove.use.shape[1]
         self._first = np.flatnonzero(np.diff(grove.owner, prepend=-1))
         self._number = np.cumsum(np.diff(grove.owner, prepend=-1) != 0) - 1
-        self._uses: list[list[float]] = grove.use.tolist()
-        self._owners: list[int] = self._number.tolist()
         self._solver = _solver(grove, self._number)
         self._columns = np.arange(len(grove.gain), dtype=np.int32)
+        self._choosers = np.arange(len(self._first), dtype=np.int32) + self._rows
         self.worth = 0.0
         self.bound = np.inf
         self.taken: FloatArray = np.zeros(len(grove.gain))
-        self.prices: FloatArray = np.zeros(grove.use.shape[1])
+        if start is not None and (start @ grove.use <= 1 + _FITS).all():
+            self.worth, self.taken = float(start @ grove.gain), start
 
-    def grow(self, nodes: int) -> None:
+    def grow(self, nodes: int, cuts: int) -> None:
         """Look at the most promising branches, so many of them."""
         order = itertools.count()
-        root = _Node(np.ones(len(self._grove.gain), dtype=np.bool_), ())
+        root = _Node(
+            np.ones(len(self._gain), dtype=np.bool_), np.zeros(len(self._first), dtype=np.bool_)
+        )
         heap: list[tuple[float, int, _Node]] = [(-np.inf, next(order), root)]
         looked = 0
         while heap and -heap[0][0] > self.worth + self._gap and looked < nodes:
-            _, _, node = heapq.heappop(heap)
-            value, branch = self._relax(node)
+            above, _, node = heapq.heappop(heap)
+            value, split = self._relax(node, _CUTS if looked == 0 else cuts)
+            value = min(value, -above)
             if looked == 0:
                 self.bound = value
             looked += 1
-            if branch >= 0 and value > self.worth + self._gap:
-                for child in self._children(node, branch):
+            if split is not None and value > self.worth + self._gap:
+                for child in self._children(node, split):
                     heapq.heappush(heap, (-value, next(order), child))
         top = -heap[0][0] if heap else -np.inf
         self.bound = min(self.bound, max(top, self.worth + self._gap))
 
-    def _relax(self, node: _Node) -> tuple[float, int]:
-        """A bound for the node, and the option to branch on, -1 where there is none."""
-        grove, solver = self._grove, self._solver
-        lower = np.zeros(len(grove.gain))
-        lower[list(node.fixed)] = 1.0
-        upper = np.where(node.open, 1.0, 0.0)
-        upper[list(node.fixed)] = 1.0
-        solver.changeColsBounds(len(lower), self._columns, lower, upper)
-        solver.run()
-        solution = solver.getSolution()
-        part = np.array(solution.col_value)
-        prices = np.maximum(-np.array(solution.row_dual)[: grove.use.shape[1]], 0.0)
-        if not np.isfinite(prices).all() or not np.isfinite(part).all():
-            prices, part = np.zeros(len(prices)), np.zeros(len(part))
-        if not node.fixed and node.open.all():
-            self.prices = prices
-        value, reduced, best = self._weigh(node, prices)
-        self._round(node, part, reduced)
+    def _relax(self, node: _Node, cuts: int) -> tuple[float, BoolArray | None]:
+        """A bound for the node, and the options to part from their chooser's others, if any."""
+        if not self._propagate(node):
+            return -np.inf, None
+        solver = self._solver
+        solver.changeColsBounds(
+            len(self._columns),
+            self._columns,
+            np.zeros(len(self._columns)),
+            np.where(node.open, 1.0, 0.0),
+        )
+        solver.changeRowsBounds(
+            len(self._choosers),
+            self._choosers,
+            np.where(node.forced, 1.0, -highspy.kHighsInf),
+            np.ones(len(self._choosers)),
+        )
+        value = np.inf
+        for round_ in itertools.count():
+            part, prices = self._solved()
+            if not np.isfinite(prices).all() or not np.isfinite(part).all():
+                prices, part = np.zeros(self._use.shape[1]), np.zeros(len(part))
+            value = min(value, self._weigh(node, prices))
+            if value <= self.worth + self._gap:
+                return value, None
+            if round_ >= cuts or not self._cut(part):
+                break
+        self._round(node, part, prices)
+        return value, self._split(node, part)
+
+    def _propagate(self, node: _Node) -> bool:
+        """Close what does not fit beside what has to be taken; False where nothing can be done."""
+        forced = node.forced[self._number]
+        least = np.minimum.reduceat(np.where(node.open[:, None], self._use, np.inf), self._first)
+        least[~node.forced] = 0.0
+        if not np.isfinite(least).all():
+            return False
+        room = 1 + _FITS - least.sum(axis=0)
+        if (room < 0).any():
+            return False
+        own = np.where(forced[:, None], least[self._number], 0.0)
+        node.open &= (self._use <= room + own).all(axis=1)
+        return True
+
+    def _solved(self) -> tuple[FloatArray, FloatArray]:
+        """Parts and prices of the linear programme as it stands."""
+        self._solver.run()
+        solution = self._solver.getSolution()
+        dual = -np.array(solution.row_dual)
+        prices = np.concatenate([dual[: self._rows], dual[self._rows + len(self._choosers) :]])
+        return np.array(solution.col_value), np.maximum(prices, 0.0)
+
+    def _cut(self, part: FloatArray) -> bool:
+        """Add cuts to the linear programme, which hold in all branches; False without any."""
+        cuts = covers(self._use[:, : self._rows], self._number, part)
+        for cut in cuts.T:
+            some = np.flatnonzero(cut).astype(np.int32)
+            self._solver.addRow(-highspy.kHighsInf, 1.0, len(some), some, cut[some])
+        self._use = np.concatenate([self._use, cuts], axis=1)
+        return cuts.shape[1] > 0
+
+    def _weigh(self, node: _Node, prices: FloatArray) -> float:
+        """The bound at some prices; what cannot be part of anything better is closed."""
+        reduced = self._gain - self._use @ prices
+        best = np.maximum.reduceat(np.where(node.open, reduced, -np.inf), self._first)
+        best = np.where(node.forced, best, np.maximum(best, 0.0))
+        value = float(best.sum() + prices.sum() * (1 + _FITS))
+        value += _ROUNDING * float(np.abs(best[np.isfinite(best)]).sum() + prices.sum())
         # What costs more than the bound is above what is known already is out of the question.
-        hopeless = value - (best[self._number] - reduced) <= self.worth
-        node.open &= ~hopeless
-        fraction = np.where(part > _INTEGRAL, np.minimum(part, 1 - part), 0.0)
-        fraction[~node.open] = 0.0
-        score = fraction * grove.gain
-        branch = int(np.argmax(score))
-        return value, branch if score[branch] > 0 and fraction[branch] > _INTEGRAL else -1
+        if np.isfinite(value):
+            node.open &= value - (best[self._number] - reduced) > self.worth
+            node.forced |= value - best <= self.worth
+        return value
 
-    def _weigh(self, node: _Node, prices: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-        """The bound at some prices; what options leave at them, and the best of each chooser."""
-        grove = self._grove
-        reduced = grove.gain - grove.use @ prices
-        best = np.maximum.reduceat(np.where(node.open, reduced, 0.0), self._first)
-        best = np.maximum(best, 0.0)
-        fixed = list(node.fixed)
-        rest = prices @ np.maximum(1 + _FITS - grove.use[fixed].sum(axis=0), 0.0)
-        value = float(best.sum() + rest + grove.gain[fixed].sum())
-        return value * (1 + _ROUNDING), reduced, best
+    def _split(self, node: _Node, part: FloatArray) -> BoolArray | None:
+        """Some of the options of the chooser that is least decided, those that take most."""
+        fraction = np.minimum(part, 1 - part)
+        score = np.add.reduceat(np.where(part > _INTEGRAL, fraction * self._gain, 0.0), self._first)
+        chooser = int(np.argmax(score))
+        mine = self._number == chooser
+        taken = np.flatnonzero(mine & (part > _INTEGRAL))
+        if not len(taken) or fraction[taken].max() <= _INTEGRAL:
+            return None
+        total = float(part[taken].sum())
+        if total < 1 - _INTEGRAL and not node.forced[chooser]:
+            return np.asarray(mine & node.open)
+        size = self._use[:, : self._rows].max(axis=1)
+        order = taken[np.argsort(size[taken], kind="stable")]
+        middle = int(np.searchsorted(np.cumsum(part[order]), total / 2))
+        edge = size[order[min(max(middle, 0) + 1, len(order) - 1)]]
+        split = mine & node.open & (size >= edge)
+        if split[taken].all():
+            split = mine & node.open
+            split[order[0]] = False
+        return np.asarray(split)
 
-    def _round(self, node: _Node, part: FloatArray, reduced: FloatArray) -> None:
+    def _children(self, node: _Node, split: BoolArray) -> Sequence[_Node]:
+        """Without these, and with nothing but these of their chooser, who takes one."""
+        chooser = self._number[np.argmax(split)]
+        forced = node.forced.copy()
+        forced[chooser] = True
+        others = (self._number != chooser) | split
+        return [_Node(node.open & ~split, node.forced.copy()), _Node(node.open & others, forced)]
+
+    def _round(self, node: _Node, part: FloatArray, prices: FloatArray) -> None:
         """Take what the relaxation takes most of, then what is worth most at its prices."""
-        room = (1 - self._grove.use[list(node.fixed)].sum(axis=0)).tolist()
-        taken = dict.fromkeys(node.fixed, 1.0)
-        done = {self._owners[c] for c in node.fixed}
-        some = np.flatnonzero(node.open)
-        for c in some[np.lexsort((-reduced[some], -np.round(part[some], 6)))].tolist():
-            if self._owners[c] in done:
-                continue
-            use = self._uses[c]
-            if all(u <= r for u, r in zip(use, room, strict=True)):
-                taken[c] = 1.0
-                done.add(self._owners[c])
-                room = [r - u for u, r in zip(use, room, strict=True)]
-        if min(room, default=0.0) < -_FITS:
-            return
-        worth = sum(float(self._grove.gain[c]) for c in taken)
+        use = self._use[:, : self._rows]
+        reduced = self._gain - self._use @ prices
+        done = np.zeros(len(self._first), dtype=np.bool_)
+        room = np.ones(self._rows)
+        taken: list[int] = []
+        some = np.flatnonzero(part > _INTEGRAL)
+        for c in some[np.argsort(-part[some], kind="stable")].tolist():
+            if not done[self._number[c]] and (use[c] <= room).all():
+                taken.append(c)
+                done[self._number[c]] = True
+                room -= use[c]
+        rest = np.flatnonzero(node.open)
+        while True:
+            rest = rest[~done[self._number[rest]] & (use[rest] <= room).all(axis=1)]
+            if not len(rest):
+                break
+            c = int(rest[np.argmax(reduced[rest])])
+            taken.append(c)
+            done[self._number[c]] = True
+            room = room - use[c]
+        worth = float(self._gain[taken].sum())
         if worth > self.worth:
             self.worth = worth
-            self.taken[:] = 0.0
-            self.taken[list(taken)] = 1.0
-
-    def _children(self, node: _Node, branch: int) -> Sequence[_Node]:
-        grove = self._grove
-        without = node.open.copy()
-        without[branch] = False
-        found = [_Node(without, node.fixed)]
-        fixed = (*node.fixed, branch)
-        room = 1 - grove.use[list(fixed)].sum(axis=0)
-        if (room >= -_FITS).all():
-            fits = node.open & (grove.use <= room + _FITS).all(axis=1)
-            fits &= self._number != self._number[branch]
-            found.append(_Node(fits, fixed))
-        return found
+            self.taken = np.zeros(len(self._gain))
+            self.taken[taken] = 1.0
 
 
 def _solver(grove: Grove, number: IntArray) -> highspy.Highs:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from circinus.decision import Plan, Step
 from circinus_coordinator.planning.decomposition.classes import Market, QueryClass
 from circinus_coordinator.planning.decomposition.master import Mixture
-from circinus_coordinator.planning.decomposition.rounding import pieces
+from circinus_coordinator.planning.decomposition.pieces import pieces
 from circinus_coordinator.planning.decomposition.solve import Solution
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, place
