@@ -161,29 +161,34 @@ class Displacing:
         tenant = chosen.admit(placed, share)
         left = placed.query.demand_rps * share * _MOST_GONE
         gone: list[Query] = []
-        late: list[Tenant] | None = None
-        while True:
-            over = chosen.ledger.violations(chosen.ledger.resources(placed.use))
-            if over:
-                victims = self._users(tenant, over[0][0])
-            else:
-                # Who is in time stays so as others go.
-                late = chosen.late_near(placed) if late is None else _late(late, chosen.ledger)
-                if not late:
-                    return gone
-                victims = [(other, 1.0) for other in late if other is not tenant]
-                if not victims:
-                    victims = self._neighbours(tenant)
-            if not victims:
-                return None
-            victim = min(victims, key=lambda v: v[0].worth / v[1] * self._shaken())[0]
+
+        def take_out(victim: Tenant) -> bool:
+            nonlocal left
             left -= victim.worth
-            if left < 0:
+            if left >= 0:
+                chosen.withdraw(victim)
+                gone.append(victim.placed.query)
+            return left >= 0
+
+        while over := chosen.ledger.violations(chosen.ledger.resources(placed.use)):
+            users = self._least_first(self._users(tenant, over[0][0]))
+            if not users or not take_out(users[0]):
                 return None
-            chosen.withdraw(victim)
-            gone.append(victim.placed.query)
-            if late is not None:
-                late = [other for other in late if other is not victim]
+        # Who is in time stays so as others go.
+        for other in self._least_first([(t, 1.0) for t in chosen.near(placed) if t is not tenant]):
+            if other.watch.late(chosen.ledger) and not take_out(other):
+                return None
+        while tenant.watch.late(chosen.ledger):
+            beside = self._least_first(self._neighbours(tenant))
+            if not beside or not take_out(beside[0]):
+                return None
+        return gone
+
+    def _least_first(self, tenants: Sequence[tuple[Tenant, float]]) -> list[Tenant]:
+        """By worth for what they take, shaken."""
+        keys = [t.worth / amount * self._shaken() for t, amount in tenants]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return [tenants[k][0] for k in order]
 
     def _shaken(self) -> float:
         return math.exp(self._random.uniform(-_SHAKE, _SHAKE))
@@ -214,7 +219,3 @@ class Displacing:
             if busy > 0 and other is not tenant:
                 found.append((other, busy))
         return found
-
-
-def _late(tenants: Sequence[Tenant], ledger: Ledger) -> list[Tenant]:
-    return [tenant for tenant in tenants if tenant.watch.late(ledger)]

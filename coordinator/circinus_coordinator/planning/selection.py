@@ -10,8 +10,9 @@ changing prices; the best one counts.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from circinus.decision import Plan
 from circinus.errors import NoData
@@ -21,7 +22,7 @@ from circinus_coordinator.planning.candidates import permitted
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
-from circinus_coordinator.planning.placed import PlacedPlan, meets, place, stream
+from circinus_coordinator.planning.placed import PlacedPlan, place, stream
 from circinus_coordinator.planning.search import MOST_SOLVES, Verdict, search
 from circinus_coordinator.planning.tenants import Admitted, Tenant, Tenants
 from circinus_coordinator.planning.uses import InstanceKey, Resource, planned
@@ -67,6 +68,7 @@ class Selection:
         self.tenants = Tenants()
         self._free: dict[str, float] = {}  # cores, as far as looked at
         self._undos: list[Callable[[], None]] | None = None
+        self._touchy: Tenant | None = None  # who was late last
 
     @classmethod
     def of(cls, catalogue: Catalogue, assigned: Iterable[tuple[PlacedPlan, float]]) -> Selection:
@@ -142,9 +144,15 @@ class Selection:
                 found[device] = free
         return found
 
-    def judge(self, placed: PlacedPlan, share: float) -> Verdict | None:
-        """What would be wrong with this plan on top of what is admitted, None if nothing."""
-        query, ledger, held = placed.query, self.ledger, self.tenants.like(placed)
+    def judge(self, placed: PlacedPlan, share: float, *, exactly: bool = False) -> Verdict | None:
+        """What would be wrong with this plan on top of what is admitted, None if nothing.
+
+        Args:
+            placed: The plan.
+            share: Of its query's traffic.
+            exactly: Also by how much it would be late.
+        """
+        ledger, held = self.ledger, self.tenants.like(placed)
         undos = []
         if held is not None:  # its stream grows; two would be dealt otherwise than one
             share += held.share
@@ -154,16 +162,20 @@ class Selection:
             overloads = ledger.violations(ledger.resources(placed.use))
             if overloads:
                 return ("resource", *overloads[0])
-            estimate = placed.estimate(ledger)
-            fault = meets(query, estimate)
-            if fault == "latency" and query.slo.latency_ms is not None:
-                return ("latency", None, estimate.latency_ms - query.slo.latency_ms)
-            if fault is not None:
-                return ("other", None, 0.0)
-            return self._hurt(placed)
+            return self._broken(placed, exactly=exactly) or self._hurt(placed)
         finally:
             for undo in reversed(undos):
                 undo()
+
+    def _broken(self, placed: PlacedPlan, *, exactly: bool) -> Verdict | None:
+        """An SLO that a plan on the ledger breaks."""
+        limit, watch = placed.query.slo.latency_ms, Watch(placed)
+        if watch.late(self.ledger):
+            if limit is None:
+                return ("other", None, 0.0)
+            ms = placed.latency_ms(self.ledger) if exactly else math.inf
+            return ("latency", None, ms - limit)
+        return None if watch.fault is None else ("other", None, 0.0)
 
     def hopeless(self, placed: PlacedPlan) -> bool:
         """True where the plan is too late at the present loads, even without its own."""
@@ -173,34 +185,29 @@ class Selection:
         """A device or link on which somebody admitted would lose an SLO to the newcomer."""
         if not self.ledger.scenario.queueing:
             return None
-        for where, tenant in self._near(placed):
+        near = self.near(placed)
+        # Who was late for one share or plan mostly is so for the next.
+        first = [tenant for tenant in (self._touchy,) if tenant in near]
+        for tenant in dict.fromkeys([*first, *near]):
             if tenant.watch.late(self.ledger):
-                return ("resource", where, 1.0)
+                self._touchy = tenant
+                return ("resource", near[tenant], 1.0)
         return None
 
-    def late_near(self, placed: PlacedPlan) -> list[Tenant]:
-        """Everybody beside a plan on the ledger who is late, itself included if it is."""
-        if not self.ledger.scenario.queueing:
-            return []
-        return [tenant for _, tenant in self._near(placed) if tenant.watch.late(self.ledger)]
-
-    def _near(self, placed: PlacedPlan) -> Iterator[tuple[Resource, Tenant]]:
-        """Everybody who may wait longer for a plan on the ledger, and where."""
+    def near(self, placed: PlacedPlan) -> dict[Tenant, Resource]:
+        """Everybody who may wait longer for a plan on the ledger, and where; itself if it is."""
         keys: dict[str, list[InstanceKey]] = {}
         for step in placed.use.steps:
             keys.setdefault(step.device, []).append(step.key)
-        seen: set[Tenant] = set()
+        found: dict[Tenant, Resource] = {}
         for device, mine in keys.items():
             for key in self.ledger.affected(device, mine):
                 for tenant in self.tenants.using(key):
-                    if tenant not in seen:
-                        seen.add(tenant)
-                        yield (CORES, device), tenant
+                    found.setdefault(tenant, (CORES, device))
         for wire in placed.use.wires:
             for tenant in self.tenants.sending(wire):
-                if tenant not in seen:
-                    seen.add(tenant)
-                    yield planned(wire), tenant
+                found.setdefault(tenant, planned(wire))
+        return found
 
 
 def splittable(catalogue: Catalogue, query: Query) -> bool:
@@ -292,7 +299,7 @@ def _admit_part(
                 chosen.ledger,
                 pricing,
                 share,
-                chosen.judge,
+                functools.partial(chosen.judge, exactly=True),
                 slots=slots,
                 solves=solves,
             )

@@ -6,9 +6,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from circinus.decision import Estimate
 from circinus_coordinator.planning.labels import TOLERANCE
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.placed import PlacedPlan
+from circinus_coordinator.planning.placed import PlacedPlan, meets
 from circinus_coordinator.planning.promise import Arrival, Delays, added, promised_ms
 
 __all__ = ["Watch"]
@@ -29,11 +30,22 @@ class Watch:
     def late(self, ledger: Ledger) -> bool:
         """True where it breaks its limit at the ledger's loads, or a queue grows for ever."""
         if not ledger.scenario.queueing:
-            return not self.placed.latency_ms(ledger) <= self._limit
+            ms = self.placed.latency_ms(ledger)
+            return not (math.isfinite(ms) and ms <= self._limit)
         delays = self.placed.delays(ledger)
         if self._known is None or self._known[0] != delays:
             self._known = delays, self._late(*delays)
         return self._known[1]
+
+    @property
+    def fault(self) -> str | None:
+        """The SLO other than latency that it breaks at any load, None if none."""
+        placed = self.placed
+        cost = placed.usd * 1000
+        return meets(
+            placed.query,
+            Estimate(latency_ms=0.0, accuracy=placed.accuracy, cost_usd_per_1000=cost),
+        )
 
     def late_to_enter(self, ledger: Ledger) -> bool:
         """True where even the first of its requests would be late.
