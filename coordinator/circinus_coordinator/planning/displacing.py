@@ -78,6 +78,7 @@ class Displacing:
         self._guide, self._chosen, self._closed = guide, chosen, closed
         self._queries = [q for q in queries if q.demand_rps > 0]
         self._worth, self._random = worth, generator
+        self._touchy: dict[Tenant, int] = {}  # how often somebody could not come for their sake
         self._alone: dict[tuple[int, int, tuple[str, ...]], float] = {}
         self._now = self._served()
         self.goodput_rps = self._now
@@ -174,8 +175,14 @@ class Displacing:
             users = self._least_first(self._users(tenant, over[0][0]))
             if not users or not take_out(users[0]):
                 return None
+        near = [other for other in chosen.near(placed) if other is not tenant]
+        # Nobody worth too much may be late: asked first, as this is what mostly decides.
+        for other in sorted(near, key=self._touched, reverse=True):
+            if other.worth > left and other.watch.late(chosen.ledger):
+                self._touchy[other] = self._touchy.get(other, 0) + 1
+                return None
         # Who is in time stays so as others go.
-        for other in self._least_first([(t, 1.0) for t in chosen.near(placed) if t is not tenant]):
+        for other in self._least_first([(t, 1.0) for t in near if t.worth <= left]):
             if other.watch.late(chosen.ledger) and not take_out(other):
                 return None
         while tenant.watch.late(chosen.ledger):
@@ -183,6 +190,9 @@ class Displacing:
             if not beside or not take_out(beside[0]):
                 return None
         return gone
+
+    def _touched(self, tenant: Tenant) -> int:
+        return self._touchy.get(tenant, 0)
 
     def _least_first(self, tenants: Sequence[tuple[Tenant, float]]) -> list[Tenant]:
         """By worth for what they take, shaken."""
