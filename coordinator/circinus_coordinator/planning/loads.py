@@ -365,11 +365,10 @@ class Ledger:
                 for name, seconds in newcomer.compute_s.items()
                 if seconds > 0 and (amount := amounts.get(name, 0.0)) > 0
             }
-        holdings = [
-            (name, h)
-            for name in names
-            if (h := self.holding((name, device))).most + wanted.get(name, 0) > h.size
-        ]
+        # Cores and accelerators have one line: who waits for one keeps others from the other.
+        holdings = [(name, self.holding((name, device))) for name in names]
+        if all(h.most + wanted.get(name, 0) <= h.size for name, h in holdings):
+            holdings = []
         extra = (
             []
             if newcomer is None

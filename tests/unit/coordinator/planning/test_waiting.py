@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from circinus.decision import Step
+from circinus.decision import Assignment, Decision, Estimate, Step
 from circinus.pipeline import Config
 from circinus_coordinator.planning import plan
 from circinus_coordinator.planning.catalogue import Catalogue
@@ -14,6 +14,7 @@ from circinus_coordinator.planning.labels import Aim, Limits, solve
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing, offers
 from circinus_coordinator.planning.placed import place, plan_of
+from circinus_coordinator.simulation import simulate
 
 SPREAD = {"mean": 100, "p50": 90, "p95": 200, "p99": 260}
 
@@ -138,6 +139,37 @@ def test_what_is_known_of_a_device_lasts_until_its_own_loads_change(build, profi
     undo()
     assert known(ledger) == before
     assert ledger.holding(("cores", "pi")) is holding
+
+
+def test_who_needs_cores_alone_stands_behind_who_waits_for_an_accelerator(build, profile) -> None:
+    """Two workers of 0.6 accelerators each, and one of cores, of which there are enough."""
+    scenario = build(
+        queueing=True,
+        device_classes={
+            "box": {"cores": 4, "memory_mb": 1000, "price_usd_hour": 1, "accelerators": {"gpu": 1}}
+        },
+        devices=[{"id": "box", "class": "box", "tier": "device"}],
+        links=[],
+        pipeline={"operators": {"a": {"knobs": {"k": [1, 2, 3]}}}},
+        profiles=[
+            profile("a", "box", SPREAD, config={"k": k}, compute_s=use)
+            for k, use in ((1, {"gpu": 0.06}), (2, {"gpu": 0.06}), (3, {"cores": 0.1}))
+        ],
+        query={"source": "box", "rate_rps": 8},
+    )
+    catalogue, ledger, query = Catalogue(scenario), Ledger(scenario), scenario.queries[0]
+    shares, assignments = {1: 0.4, 2: 0.4, 3: 0.05}, []
+    for k, share in shares.items():
+        placed = place(catalogue, query, {"a": Step(device="box", config=Config({"k": k}))})
+        ledger.add(placed.use, query.rate_rps * share)
+        estimate = Estimate(latency_ms=0, accuracy=None, cost_usd_per_1000=0)
+        assignments.append(Assignment(query="q", share=share, plan=placed.plan, estimate=estimate))
+    decision = Decision(planner="", assignments=tuple(assignments))
+    played = simulate(scenario, decision, seconds=5_000, shedding=False)
+    (wait_ms,) = (i.mean_wait_ms for i in played.instances if i.config == "k=3")
+    key = placed.use.steps[0].key
+    # Too little, but not next to nothing as without the others.
+    assert wait_ms / 4 < ledger.line(key).mean + ledger.instance_wait(key)[0] < wait_ms * 1.5
 
 
 def test_a_queue_that_would_grow_for_ever_is_not_planned(build, profile) -> None:
