@@ -30,6 +30,8 @@ __all__ = [
 
 # Accelerators are shared out in as many parts.
 PARTS = 64
+# Ways to count what workers take: as held, in halves, thirds and quarters.
+_PACKINGS = 4
 # Longer sums are left to numpy, which adds in pairs and so loses less.
 _PAIRWISE = 8
 
@@ -76,6 +78,16 @@ class Holding:
         self._but: dict[InstanceKey | None, list[float]] = {}
         self._at = {key: k for k, key in enumerate(kinds)}
 
+    def crowded(self) -> float:
+        """The part that is taken on average, with what nobody can use beside those who run.
+
+        Of workers that hold more than half of it, only one runs at a time.
+        """
+        return max(
+            math.fsum(busy * _part(units, self.size, n) for units, _, busy in self.kinds.values())
+            for n in range(_PACKINGS)
+        )
+
     def but(self, key: InstanceKey | None) -> list[float]:
         """`(size + 2,)` probabilities of what all but one instance hold; None leaves none out."""
         if key not in self._but:
@@ -90,6 +102,16 @@ class Holding:
                 held = occupied(held, *kind)
             self._but[key] = held
         return self._but[key]
+
+
+def _part(units: int, size: int, packing: int) -> float:
+    """How much of a resource a worker takes, counted so that all who fit take 1 at most.
+
+    A dual feasible function (Fekete and Schepers, "New classes of fast lower bounds for bin
+    packing problems", Math. Program. 91, 2001, theorem 1); with 0, just what it holds.
+    """
+    whole, rest = divmod((packing + 1) * units, size)
+    return whole / packing if packing and rest else units / size
 
 
 def occupied(held: list[float], units: int, workers: int, busy: float) -> list[float]:

@@ -159,20 +159,26 @@ def test_memory_is_used_once_per_instance_whoever_shares_it(build, profile) -> N
 
 
 def test_memory_counts_per_replica(build, profile) -> None:
-    # 100 ms at 20/s keep two workers busy: three at 80 % at most, 900 MB of 1000.
-    fits = build(profiles=[profile("a", "small", 100, memory_mb=300, compute_s={"cores": 0.01})],
+    # 100 ms at 20/s keep two workers busy: three at 80 % at most, 3900 MB of 4000.
+    fits = build(profiles=[profile("a", "middle", 100, memory_mb=1300)],
                  query={"rate_rps": 20}, queueing=True)  # fmt: skip
     assert only(plan(fits)).plan["a"].replicas == 3
     too_large = build(
-        profiles=[profile("a", "small", 100, memory_mb=400, compute_s={"cores": 0.01})],
+        profiles=[profile("a", "middle", 100, memory_mb=1400)],
         query={"rate_rps": 20, "splittable": False},
         queueing=True,
     )
     decision = plan(too_large)
     assert not decision.assignments
-    assert decision.rejected[0].binding == "memory of pi"
-    # And a third core, or all would wait for ever.
-    assert decision.rejected[0].relaxation == "needs 200 MB more on pi and 1 more core on pi"
+    assert decision.rejected[0].binding == "memory of box"
+    assert decision.rejected[0].relaxation == "needs 200 MB more on box"
+
+
+def test_no_more_cores_are_held_than_may_be_planned(build, profile) -> None:
+    """However little is computed meanwhile: 18 times 100 ms are 0.9 of two cores."""
+    rows = [profile("a", "small", 100, compute_s={"cores": 0.01})]
+    decision = plan(build(profiles=rows, query={"rate_rps": 30}, queueing=True))
+    assert decision.goodput_rps == pytest.approx(18, rel=1e-3)
 
 
 @pytest.mark.parametrize("splittable", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -170,6 +171,26 @@ def test_who_needs_cores_alone_stands_behind_who_waits_for_an_accelerator(build,
     key = placed.use.steps[0].key
     # Too little, but not next to nothing as without the others.
     assert wait_ms / 4 < ledger.line(key).mean + ledger.instance_wait(key)[0] < wait_ms * 1.5
+
+
+@pytest.mark.parametrize(("seconds", "rps", "endless"), [(0.06, 9.5, True), (0.05, 9.5, False)])
+def test_two_who_hold_more_than_half_of_a_machine_never_run_at_once(
+    build, profile, seconds: float, rps: float, endless: bool
+) -> None:
+    """Two workers are 0.95 busy together: of 0.6 accelerators each that is too much, of 0.5 not."""
+    kind = {"cores": 4, "memory_mb": 1000, "price_usd_hour": 1, "accelerators": {"gpu": 1}}
+    scenario = build(
+        queueing=True,
+        device_classes={"box": kind},
+        devices=[{"id": "box", "class": "box", "tier": "device"}],
+        links=[],
+        profiles=[profile("a", "box", 100, compute_s={"gpu": seconds})],
+        query={"source": "box", "rate_rps": rps},
+    )
+    catalogue, ledger = Catalogue(scenario), Ledger(scenario)
+    placed = place(catalogue, scenario.queries[0], {"a": Step(device="box", config=Config())})
+    ledger.add(placed.use, rps)
+    assert math.isinf(placed.latency_ms(ledger)) == endless
 
 
 def test_a_queue_that_would_grow_for_ever_is_not_planned(build, profile) -> None:
