@@ -19,7 +19,7 @@ class Binder:
 
     def __init__(self, market: Market) -> None:
         self.market = market
-        self._placed: dict[tuple[int, int, tuple[str, ...], float], PlacedPlan] = {}
+        self._placed: dict[tuple[object, ...], PlacedPlan] = {}
 
     def placed(self, query: int, kind: int, template: int, devices: tuple[str, ...]) -> PlacedPlan:
         """A query's plan.
@@ -34,8 +34,9 @@ class Binder:
             NoData: Where a step has no profile row, or a hop no link.
         """
         asked = self.market.catalogue.scenario.queries[query]
-        # Of a class, pipeline, percentile and the roles of the sources are the same.
-        shared = (kind, template, devices, arrival_scv(asked))
+        # Of a class, pipeline, percentile and the roles of the sources are the same; but the most
+        # urgent are served first.
+        shared = (kind, template, devices, arrival_scv(asked), asked.slo.latency_ms)
         found = self._placed.get(shared)
         if found is None:
             if len(self._placed) >= _KEPT:

@@ -10,7 +10,10 @@ import pytest
 from circinus.decision import Assignment, Decision, Estimate, Step
 from circinus.pipeline import Config
 from circinus_coordinator.planning import plan
+from circinus_coordinator.planning.binding import Binder
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.decomposition.classes import market
+from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.labels import Aim, Limits, solve
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing, offers
@@ -224,3 +227,18 @@ def test_pipelines_that_share_batches_each_have_lengths_of_their_own(build, prof
         ledger.add(placed.use, 0.01)
     late = [placed.latency_ms(ledger) for placed in (*both, *both[::-1])]
     assert late == [pytest.approx(ms, rel=0.05) for ms in (10, 40, 40, 10)]
+
+
+def test_queries_of_one_class_have_deadlines_of_their_own(build, profile) -> None:
+    """They share plans, but the one in a hurry is served first."""
+    queries = [
+        {"id": f"q{ms}", "pipeline": "p", "source": "pi", "rate_rps": 1, "slo": {"latency_ms": ms}}
+        for ms in (400, 900)
+    ]
+    scenario = build(queueing=True, profiles=[profile("a", "small", 100)], queries=queries)
+    found = market(Catalogue(scenario))
+    relax(found)
+    binder, (kind,) = Binder(found), found.classes
+    devices = tuple(found.sites.members[node][0] for node in kind.sites[0].nodes)
+    deadlines = [binder.placed(k, 0, 0, devices).use.deadline_ms for k in (0, 1)]
+    assert deadlines == [400, 900]
