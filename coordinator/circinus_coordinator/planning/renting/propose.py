@@ -23,7 +23,7 @@ from circinus_coordinator.planning.renting.choice import choose
 from circinus_coordinator.planning.renting.complete import Complete, complete
 from circinus_coordinator.planning.renting.settle import open_devices, settle, top_up
 from circinus_coordinator.planning.renting.solve import Rental, solve
-from circinus_coordinator.planning.selection import Selection, admit
+from circinus_coordinator.planning.selection import Selection, admit, splittable
 
 __all__ = ["Renting", "rent", "with_cost_bound"]
 
@@ -254,6 +254,8 @@ class _Proposing:
         for placed, share in sorted(found.assigned, key=lambda pair: -pair[1]):
             if chosen.judge(placed, share) is None:
                 chosen.admit(placed, share)
+            elif not splittable(catalogue, placed.query):
+                continue
             elif chosen.judge(placed, share * (1 - 1e-6)) is None:
                 chosen.admit(placed, share * (1 - 1e-6))
         top_up(chosen)
