@@ -1,0 +1,139 @@
+"""What profiling costs until every query has a plan to be promised, and how good the plans are.
+
+Run: ``circinus bench profiler`` (``--help`` for its options). Each seed is a pipeline of one of the
+generator's families on a Raspberry Pi, an edge box and a cloud machine, with 3 or 4 configs per
+operator, queries whose floors and limits are drawn, and a known truth: gamma service times, a
+score for each of 500 labelled inputs. Every scheme draws samples and pays for them in seconds of a
+device. The others are told the true costs of all plans and begin with the cheapest; ours is not.
+Intervals: bootstrap over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks._profiler.trial import OURS, SCHEMES, Row, trial
+
+BRIEF = ["--seeds", "8", "--large-seeds", "0"]
+_RESAMPLED = 2000
+# (scheme, each of its queries alone or with shared samples, queries, at most so much of it)
+TARGETS = (
+    ("sequential", False, 6, 1 / 4),
+    ("sequential", True, 6, 1 / 4),
+    ("sequential", False, 60, 1 / 10),
+    ("sequential", True, 60, 1 / 10),
+    ("full plans, 1000 runs", True, 6, 1 / 10),
+)
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="circinus bench profiler")
+    add = parser.add_argument
+    add("--seeds", type=int, default=200, metavar="N", help="worlds with few queries [200]")
+    add("--queries", type=int, default=6, metavar="N", help="queries of each pipeline there [6]")
+    add("--large-seeds", type=int, default=40, metavar="N", help="worlds with many [40]")
+    add("--large-queries", type=int, default=60, metavar="N", help="queries there [60]")
+    add("--first-seed", type=int, default=0, metavar="S", help="the first world [0]")
+    add("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes [all cores]")
+    add("--json", type=Path, metavar="FILE", help="write a row per world and scheme there")
+    given = parser.parse_args(arguments)
+    rows: list[Row] = []
+    for seeds, queries, schemes in (
+        (given.seeds, given.queries, tuple(SCHEMES)),
+        (given.large_seeds, given.large_queries, ("sequential",)),
+    ):
+        if seeds > 0:
+            found = _run(range(given.first_seed, given.first_seed + seeds), queries, schemes, given)
+            _print(found, queries, seeds)
+            rows += found
+    if given.json:
+        given.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+    return 0
+
+
+def _run(
+    seeds: Sequence[int], queries: int, schemes: Sequence[str], given: argparse.Namespace
+) -> list[Row]:
+    with concurrent.futures.ProcessPoolExecutor(given.workers) as pool:
+        waiting = [pool.submit(trial, seed, queries, schemes) for seed in seeds]
+        rows = []
+        for done, future in enumerate(waiting, 1):
+            rows += future.result()
+            if sys.stderr.isatty():
+                print(f"\r{done} of {len(waiting)} worlds", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+    return rows
+
+
+def _print(rows: Sequence[Row], queries: int, seeds: int) -> None:
+    print(f"\n{seeds} worlds, {queries} queries of one pipeline in each; delta 0.05, zone 1 point")
+    print(
+        f"{'':24}{'wrong promise %':>20}{'> 5 % dearer %':>20}{'no plan %':>10}"
+        f"{'device s, median':>18}{'theirs / ours':>24}{'(not shared)':>24}{'CPU s':>8}"
+    )
+    ours = [row for row in rows if row.scheme == OURS]
+    for scheme in dict.fromkeys(row.scheme for row in rows):
+        mine = [row for row in rows if row.scheme == scheme]
+        ratio = [r.device_s / o.device_s for r, o in zip(mine, ours, strict=True)]
+        alone = [r.alone_s / o.device_s for r, o in zip(mine, ours, strict=True)]
+        none = 100 * sum(r.none for r in mine) / sum(r.queries for r in mine)
+        print(
+            f"{scheme:24}{_part(mine, lambda r: r.wrong):>20}{_part(mine, lambda r: r.dearer):>20}"
+            f"{none:>10.1f}{np.median([r.device_s for r in mine]):>18.0f}"
+            f"{_median(ratio):>24}{_median(alone):>24}{np.median([r.cpu_s for r in mine]):>8.2f}"
+        )
+    _targets(rows, ours, queries)
+
+
+def _targets(rows: Sequence[Row], ours: Sequence[Row], queries: int) -> None:
+    asked = sum(r.queries for r in ours)
+    for what, count, most in (
+        ("wrong promises", sum(r.wrong for r in ours), 5.0),
+        ("more than 5 % dearer", sum(r.dearer for r in ours), 10.0),
+    ):
+        part = 100 * count / asked
+        print(f"target: {what} <= {most:g} %: {part:.1f} {'hit' if part <= most else 'MISSED'}")
+    for scheme, alone, of, most in TARGETS:
+        theirs = [row for row in rows if row.scheme == scheme]
+        if of != queries or not theirs:
+            continue
+        parts = [
+            o.device_s / (r.alone_s if alone else r.device_s)
+            for r, o in zip(theirs, ours, strict=True)
+        ]
+        found = float(np.median(parts))
+        print(
+            f"target: device seconds <= {most:g} of {scheme!r}, samples "
+            f"{'not shared' if alone else 'shared'}: {found:.3f} "
+            f"{'hit' if found <= most else 'MISSED'}"
+        )
+
+
+def _part(rows: Sequence[Row], count: Callable[[Row], int]) -> str:
+    hits = np.array([count(row) for row in rows], dtype=np.float64)
+    asked = np.array([row.queries for row in rows], dtype=np.float64)
+    pick = np.random.default_rng(0).integers(len(rows), size=(_RESAMPLED, len(rows)))
+    low, high = np.quantile(100 * hits[pick].sum(axis=1) / asked[pick].sum(axis=1), [0.025, 0.975])
+    return f"{100 * hits.sum() / asked.sum():.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _median(values: Sequence[float]) -> str:
+    x = np.array(values)
+    pick = np.random.default_rng(0).integers(len(x), size=(_RESAMPLED, len(x)))
+    low, high = np.quantile(np.median(x[pick], axis=1), [0.025, 0.975])
+    return f"{np.median(x):.3g} [{low:.3g}, {high:.3g}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
