@@ -18,6 +18,7 @@ __all__ = ["plan"]
 
 NO_RESULT = 1
 _PRICES = 3  # of the dearest resources that people are shown
+_WHOLE = 1e-6
 
 
 @click.command()
@@ -82,13 +83,17 @@ def plan(
 
 def _summarise(scenario: Scenario, decision: Decision) -> None:
     """What a person wants to know, apart from the result."""
-    admitted = {assignment.query for assignment in decision.assignments}
+    served: dict[str, float] = {}
+    for assignment in decision.assignments:
+        served[assignment.query] = served.get(assignment.query, 0.0) + assignment.share
+    partly = sum(share < 1 - _WHOLE for share in served.values())
     bound = ""
     if decision.certified and decision.bound_rps is not None:
         gap = f" (gap {decision.gap:.1%})" if decision.gap is not None else ""
         bound = f", no plan gives more than {number(decision.bound_rps, 4)}{gap}"
     say(
-        f"{len(admitted)} of {len(scenario.queries)} queries admitted; goodput "
+        f"{len(served)} of {len(scenario.queries)} queries admitted"
+        f"{f', {partly} of them in part' if partly else ''}; goodput "
         f"{number(decision.goodput_rps, 4)} requests/s{bound}; "
         f"{number(decision.deployment.total)} $/h; planned in "
         f"{sum(decision.seconds.values()):.2f} s"

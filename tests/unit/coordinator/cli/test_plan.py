@@ -35,6 +35,15 @@ def test_the_decision_goes_to_standard_output_and_the_summary_beside_it(
     assert "1 of 1 queries admitted; goodput 2 requests/s, no plan gives more" in captured.err
 
 
+def test_queries_served_in_part_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = scenario(tmp_path, "100")
+    path.write_text(path.read_text().replace("rate_rps: 2", "rate_rps: 2000"))
+    assert run(["plan", str(path)]) == 0
+    assert "1 of 1 queries admitted, 1 of them in part; goodput" in capsys.readouterr().err
+
+
 def test_json_may_be_asked_for_though_it_is_always_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
