@@ -67,8 +67,10 @@ def parts(now: Loaded, k: int) -> list[Part]:
             for r in now.scenario.profiles}  # fmt: skip
     regular = placed.use.scv == 0
 
-    def sending(all_wires: Sequence[tuple[Resource, ...]]) -> tuple[tuple[float, float], ...]:
-        return tuple(now.ledger.wires.wait(wires, regular=regular) for wires in all_wires)
+    def sending(
+        all_wires: Sequence[tuple[tuple[Resource, ...], float]],
+    ) -> tuple[tuple[float, float], ...]:
+        return tuple(now.ledger.wires.wait(wires, regular=regular) for wires, _ in all_wires)
 
     found = []
     for (name, step), stop, use in zip(

@@ -18,7 +18,7 @@ from circinus.query import Source
 from circinus.scenario import Scenario, decode_scenario
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import evaluate
-from circinus_coordinator.planning.latency import Station, dealt_scv, percentile_ms, wait
+from circinus_coordinator.planning.latency import SUMS, Station, dealt_scv, percentile_ms, wait
 from circinus_coordinator.planning.placed import place
 from circinus_coordinator.simulation import simulate
 
@@ -182,8 +182,7 @@ def promise(rho: float, cv2: float, scv: float, servers: int) -> float:
     station = Station()
     station.add(rho * servers, 1.0, cv2, scv, 1)
     found = wait(
-        **{name: np.array(getattr(station, name)) for name in
-           ("rate", "busy", "second", "third", "scv", "squares")},
+        **{name: np.array(getattr(station, name)) for name in SUMS},
         servers=np.array(servers), utilisation=np.array(rho), batch=np.array(1.0),
     )  # fmt: skip
     return percentile_ms(1 + float(found.mean), cv2 + float(found.variance), 95)

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.latency import Station
+from circinus_coordinator.planning.latency import Station, variability
 
-__all__ = ["Factors", "factors", "sojourn"]
+__all__ = ["Factors", "factors", "running", "sojourn"]
 
 FloatArray = npt.NDArray[np.float64]
 Factors = tuple[float, ...]
@@ -64,12 +64,54 @@ def sojourn(
     length = station.busy / station.rate
     cv2 = max(station.second * station.rate / station.busy**2 - 1, 0.0)
     cv2 = round(cv2 / _VARIABILITY) * _VARIABILITY
-    wait, square, taken, varied, both = _at(scale, cv2, min(load, _TOP), servers)
+    wait, square, taken, varied, both, *_ = _at(scale, cv2, min(load, _TOP), servers)
+    if (lacking := 1 - min(1.0, variability(station, load))) > 0:
+        fluid = _in_step(scale, station.rate * length * len(scale) / servers)
+        wait, taken = (a + lacking * (b - a) for a, b in zip((wait, taken), fluid, strict=True))
+        least = fluid[0] ** 2 / 3
+        square, varied, both = (
+            square + lacking * (least - square),
+            varied * (1 - lacking),
+            both * (1 - lacking),
+        )
     longer = (1 - _TOP) / (1 - load) if load > _TOP else 1.0
     wait, square = wait * longer, square * longer**2
     spread = square * length**2 + varied * mean**2 + 2 * both * longer * length * mean
     own = variance * (varied + taken**2)
     return wait * length + taken * mean, max(spread + own, 0.0)
+
+
+def running(station: Station, servers: float, scale: Factors) -> tuple[float, float]:
+    """Workers that are busy, and starts per millisecond, batches not being full."""
+    load = station.busy / servers
+    if station.busy <= _IDLE or load >= 1:
+        return station.busy, station.rate
+    cv2 = max(station.second * station.rate / station.busy**2 - 1, 0.0)
+    cv2 = round(cv2 / _VARIABILITY) * _VARIABILITY
+    *_, size, length = _at(scale, cv2, min(load, _TOP), servers)
+    starts = station.rate * len(scale) / size
+    return min(starts * length * station.busy / station.rate, servers * load**0.5), starts
+
+
+def _in_step(scale: Factors, often: float) -> tuple[float, float]:
+    """Mean wait and service where requests come like clockwork, in lengths of a full batch.
+
+    Batches are then as large as what comes during one, and start when the one before ends.
+
+    Args:
+        often: Requests per length of a full batch and worker.
+    """
+    if often * scale[0] <= 1:
+        return 0.0, scale[0]
+    for size, length in enumerate(scale[1:], 2):
+        if often * length <= size:
+            before = scale[size - 2]
+            # Where `often x length` meets the size, lengths being straight in between.
+            slope = length - before
+            at = (size - 1 - often * before) / (often * slope - 1) if often * slope != 1 else 0.0
+            found = before + min(max(at, 0.0), 1.0) * slope
+            return found / 2, found
+    return scale[-1] / 2, scale[-1]
 
 
 def _at(scale: Factors, cv2: float, load: float, servers: float) -> tuple[float, ...]:
@@ -86,12 +128,13 @@ def _at(scale: Factors, cv2: float, load: float, servers: float) -> tuple[float,
 
 @functools.lru_cache(maxsize=4096)
 def _solved(scale: Factors, cv2: float, step: int, servers: float) -> tuple[float, ...]:
-    """Wait (mean, variance) and service (mean, variance between batches), and their covariance.
+    """What is to be known of a station, in lengths of a full batch.
 
-    In lengths of a full batch.
+    Wait (mean, variance) and service (mean, variance between batches) of a request, their
+    covariance; requests in a batch, and its length.
     """
     if step == 0:
-        return 0.0, 0.0, scale[0], 0.0, 0.0
+        return 0.0, 0.0, scale[0], 0.0, 0.0, 1.0, scale[0]
     full = len(scale)
     rate = step / _GRID * full * servers
     lengths = np.array(scale) / servers  # from one start to the next
@@ -113,7 +156,16 @@ def _solved(scale: Factors, cv2: float, step: int, servers: float) -> tuple[floa
     varied = weight @ (size * service**2) / served - taken**2
     both = _together(come, size, left, weight, np.array(scale), lengths) / served - wait * taken
     return tuple(
-        float(x) for x in (wait, max(square - wait**2, 0), taken, max(varied, 0), max(both, 0))
+        float(x)
+        for x in (
+            wait,
+            max(square - wait**2, 0),
+            taken,
+            max(varied, 0),
+            max(both, 0),
+            served,
+            weight @ service,
+        )
     )
 
 

@@ -42,21 +42,27 @@ class Instance:
 
     memory_mb: float = 0.0
     stateful: bool = False
+    factors: tuple[float, ...] = (1.0,)  # of the last user
     station: Station = field(default_factory=Station)
     compute: dict[str, float] = field(default_factory=dict)  # resource -> held per second
     users: int = 0
     twins: dict[InstanceKey, float] = field(default_factory=dict)  # starts/ms beside theirs
-    urgency: dict[float, float] = field(default_factory=dict)  # busy workers by deadline, ms
+    along: dict[InstanceKey, float] = field(default_factory=dict)  # of plans that use both
+    after: dict[InstanceKey, float] = field(default_factory=dict)  # just behind theirs
+    urgency: dict[float, float] = field(default_factory=dict)  # busy workers by time to spare, ms
 
     def copy(self) -> Instance:
         """An independent copy."""
         return Instance(
             self.memory_mb,
             self.stateful,
+            self.factors,
             self.station.copy(),
             dict(self.compute),
             self.users,
             dict(self.twins),
+            dict(self.along),
+            dict(self.after),
             dict(self.urgency),
         )
 

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 from scipy.special import xlog1py, xlogy
 
 __all__ = ["ENDLESS", "NOTHING", "Delay", "Kind", "delays"]
@@ -41,6 +42,12 @@ _LONGEST = 10.0
 _MOST_VARIABLE = 0.98
 # Chances smaller than this are rounding, which long services would make seconds² of.
 _ROUNDING = 1e-12
+# How far the others' loads keep up with a pile; by comparison with simulation.
+_CROWDED = 0.7
+# Times closer than this part of a gap, or a service, are the same.
+_SAME = 1e-6
+# Rarer waits are not looked into.
+_RARE = 0.02
 # Units of a resource that are told apart; a machine of more is cut into so many parts.
 _MOST_UNITS = 512
 # Of so many workers the ways to choose some are still a float.
@@ -57,8 +64,13 @@ class Kind:
         busy: Of them, on average.
         rate: Starts per millisecond.
         scv: Squared coefficient of variation of the time for which one is busy.
+        load: Of a worker, were all batches full.
         beside: Kinds of which one starts at the same instant, just before, with the chance that
             this is so: inputs of one request that are worked on by the same device.
+        along: Kinds that serve requests of this one too, with their part of what those start.
+        after: Kinds of which one ended just before, with the chance that this is so.
+        phase: Of a kind that serves one plan whose source is like clockwork, the gap and when in it
+            a request comes, both ms. All such kinds in `along` serve the same plan.
     """
 
     units: tuple[int, ...]
@@ -66,7 +78,11 @@ class Kind:
     busy: float
     rate: float
     scv: float
+    load: float
     beside: tuple[tuple[int, float], ...] = ()
+    along: tuple[tuple[int, float], ...] = ()
+    after: tuple[tuple[int, float], ...] = ()
+    phase: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +130,28 @@ def _delays(kinds: tuple[Kind, ...], sizes: tuple[int, ...]) -> tuple[Delay, ...
     if not (mean > 0).any():
         return (NOTHING,) * len(kinds)
     times, running = _running(mean, np.array([k.scv for k in kinds]), busy / workers)
+    contended = [
+        _coarser([k.units[r] for k in kinds], [k.workers for k in kinds], size)
+        for r, size in enumerate(sizes)
+        if sum(k.units[r] * k.workers for k in kinds) > size  # not all fit at once
+    ]
     fits, beside = np.ones(running.shape), np.ones(running.shape)
-    for r, size in enumerate(sizes):
-        units, many = [k.units[r] for k in kinds], [k.workers for k in kinds]
-        if sum(held * count for held, count in zip(units, many, strict=True)) <= size:
-            continue  # all of them fit at once
-        units, many, size = _coarser(units, many, size)
+    for units, many, size in contended:
         alone = _fitting(units, many, running, size)
-        fits *= alone
         for k, kind in enumerate(kinds):
-            if kind.beside and units[k]:
-                fresh = running.copy()
-                for other, part in kind.beside:
-                    just = part * _fresh(times, mean[other], kinds[other].scv) / many[other]
-                    fresh[other] = np.maximum(running[other], just)
-                alone[k] = _beside(k, units, many, fresh, size)
+            if kind.phase and units[k] and (ages := _ages(k, kind.phase, kinds)):
+                going = {other: _going(kinds[other], ms, times) for other, ms in ages.items()}
+                alone[k] = _beside(k, units, many, running, size, going)
+        fits *= alone
+        near = [
+            k
+            for k, kind in enumerate(kinds)
+            if units[k] and kind.phase is None
+            and (kind.beside or (kind.after and alone[k, 0] < 1 - _RARE))
+        ]  # fmt: skip
+        if near:
+            begun = [_begun(kinds[k], kinds, times, running, many) for k in near]
+            alone[near] = _each_beside(near, units, many, begun, size)
         beside *= alone
     late, more = _chances(1.0 - fits), _chances(fits - beside)
     first, second, third = _moments(times, late)
@@ -146,16 +169,19 @@ def _delays(kinds: tuple[Kind, ...], sizes: tuple[int, ...]) -> tuple[Delay, ...
             if any(kind.units) and any(kinds[other].units):
                 extra[1][k] += part * found[other]
                 extra[2][k] += part * square[other]
-    columns = (chance, found, square, *extra, mean, busy / workers)
+    again = _again(kinds, contended, times, running, np.array([chance, first]))
+    columns = (chance, found, square, *extra, *again, mean, np.array([k.load for k in kinds]))
     return tuple(
-        _piled(row[:3], row[3:6], row[6], row[7]) if there else NOTHING
+        _piled(row[:3], row[3:6], row[6:8], row[8], row[9]) if there else NOTHING
         for there, row in zip(needing.tolist(), np.array(columns).T.tolist(), strict=True)
     )
 
 
-def _coarser(
-    units: Sequence[int], workers: Sequence[int], size: int
-) -> tuple[list[int], list[int], int]:
+_Contended = tuple[list[int], list[int], int]
+"""Of a resource what each kind's workers hold, how many they are, and the units there are."""
+
+
+def _coarser(units: Sequence[int], workers: Sequence[int], size: int) -> _Contended:
     """Very many units taken together: fewer and larger workers, which meet more often."""
     if size <= _MOST_UNITS:
         return list(units), list(workers), size
@@ -176,7 +202,95 @@ def _chances(found: FloatArray) -> FloatArray:
     return np.where(found > _ROUNDING, np.minimum(found, 1.0), 0.0)
 
 
-def _piled(spell: list[float], twin: list[float], service: float, load: float) -> Delay:
+def _begun(
+    kind: Kind,
+    kinds: Sequence[Kind],
+    times: FloatArray,
+    running: FloatArray,
+    many: Sequence[int],
+) -> FloatArray:
+    """`running` when a request comes, as its twins and those behind it have just begun."""
+
+    def lasting(other: int) -> FloatArray:
+        mean = kinds[other].busy / kinds[other].rate if kinds[other].rate > 0 else 0.0
+        return _fresh(times, mean, kinds[other].scv)
+
+    fresh = running.copy()
+    for other, part in kind.after:  # the next one begins there, if any waits
+        fresh[other] = np.maximum(running[other], part * running[other, 0] * lasting(other))
+    for other, part in kind.beside:
+        fresh[other] = np.maximum(running[other], part * lasting(other) / many[other])
+    return fresh
+
+
+def _ages(k: int, phase: tuple[float, float], kinds: Sequence[Kind]) -> dict[int, list[float]]:
+    """Of the kinds that serve the same clockwork plan, how old their jobs are when one comes."""
+    gap, came = phase
+    twins = {other for other, _ in kinds[k].beside}
+    found = {}
+    for other, part in ((k, 1.0), *kinds[k].along):
+        theirs = kinds[other].phase
+        if theirs is None or part < 1 - _ROUNDING:
+            continue
+        age = (came - theirs[1]) % gap
+        if min(age, gap - age) < gap * _SAME:
+            age = 0.0 if other in twins else gap
+        found[other] = [age + n * gap for n in range(kinds[other].workers - (other == k))]
+    return found if len(found) > 1 else {}
+
+
+def _going(kind: Kind, ages: Sequence[float], times: FloatArray) -> FloatArray:
+    """The chance that jobs of these ages go on for so long; `(jobs, times)`."""
+    mean = kind.busy / kind.rate if kind.rate > 0 else 0.0
+    # The way here varies about as much as the job itself.
+    spread = max(math.sqrt(2 * kind.scv), _SAME) * mean
+    left = mean - np.array(ages)[:, None] - times[None, :]
+    return np.asarray(special.ndtr(left / max(spread, 1e-300)))
+
+
+def _again(
+    kinds: Sequence[Kind],
+    contended: Sequence[_Contended],
+    times: FloatArray,
+    running: FloatArray,
+    usual: FloatArray,
+) -> FloatArray:
+    """Chance and mean of waiting while requests pile up; `(2, kinds)`, at least the usual ones."""
+    found = usual.copy()
+    those = [
+        k
+        for k in np.flatnonzero(usual[0] > _RARE).tolist()
+        if running[k, 0] > 0 and not kinds[k].phase and (kinds[k].along or kinds[k].workers > 1)
+    ]
+    if those:
+        crowds = [_crowded(k, kinds, running) for k in those]
+        fits = np.ones((len(those), len(times)))
+        for units, many, size in contended:
+            fits *= _each_beside(those, units, many, crowds, size)
+        late = _chances(1.0 - fits)
+        found[:, those] = np.maximum(found[:, those], [late[:, 0], _moments(times, late)[0]])
+    return found
+
+
+def _crowded(k: int, kinds: Sequence[Kind], running: FloatArray) -> FloatArray:
+    """`running` while requests pile up before the workers of a kind.
+
+    These never pause then, and as much more of their requests comes to the other workers.
+    """
+    load = kinds[k].load
+    crowd = running.copy()
+    crowd[k] = running[k] / running[k, 0]
+    for other, part in kinds[k].along:
+        more = 1 - part + part / load
+        top = running[other, 0]
+        if top > 0:
+            crowd[other] = running[other] * (1 + _CROWDED * (min(more, 1 / top) - 1))
+    return crowd
+
+
+def _piled(
+    spell: list[float], twin: list[float], busier: list[float], service: float, load: float
+) -> Delay:
     """With the requests that pile up.
 
     Who starts from the pile finds the line again as it is, if spells are short; long ones are
@@ -185,14 +299,15 @@ def _piled(spell: list[float], twin: list[float], service: float, load: float) -
     Args:
         spell: Chance, mean and second moment of waiting for others.
         twin: What one's twins add to them.
+        busier: Chance and mean of waiting for others while requests pile up.
         service: Mean, ms.
         load: Of a worker.
     """
     chance, mean, second = spell
     if mean + twin[1] <= 0:  # their chance alone may be more than rounding
         return NOTHING
-    again = service * chance / (1 - chance) if chance < 1 else math.inf
-    held = min(mean, again) + twin[1]
+    again = service * busier[0] / (1 - busier[0]) if busier[0] < 1 else math.inf
+    held = min(busier[1], again) + twin[1]
     load *= 1 + held / service if service > 0 else 1.0
     if load >= 1:
         return ENDLESS
@@ -254,15 +369,46 @@ def _fitting(
 
 
 def _beside(
-    k: int, units: Sequence[int], workers: Sequence[int], running: FloatArray, size: int
+    k: int,
+    units: Sequence[int],
+    workers: Sequence[int],
+    running: FloatArray,
+    size: int,
+    going: Mapping[int, FloatArray],
 ) -> FloatArray:
-    """`_fitting` of one kind; `(times,)`."""
+    """`_fitting` of one kind; `(times,)`. Of some others the jobs that may be going are known."""
     held: FloatArray = np.zeros((size + 1, running.shape[1]))
     held[0] = 1.0
     for other, wanted in enumerate(units):
-        if wanted:
+        if not wanted:
+            continue
+        if other in going:
+            for job in going[other]:
+                held = _with(held, wanted, 1, job)
+        else:
             held = _with(held, wanted, workers[other] - (other == k), running[other])
     return np.asarray(held[: size - units[k] + 1].sum(axis=0))
+
+
+def _each_beside(
+    those: Sequence[int],
+    units: Sequence[int],
+    workers: Sequence[int],
+    running: Sequence[FloatArray],
+    size: int,
+) -> FloatArray:
+    """`_beside` of some kinds, each with a `running` of its own; `(those, times)`."""
+    chances = np.array(running)
+    for n, k in enumerate(those):  # who asks does not run
+        chances[n, k] *= (workers[k] - 1) / workers[k]
+    held: FloatArray = np.zeros((size + 1, len(those), chances.shape[2]))
+    held[0] = 1.0
+    for other, wanted in enumerate(units):
+        if wanted:
+            held = _with(held, wanted, workers[other], chances[:, other])
+    room = [size - units[k] for k in those]
+    found = np.cumsum(held, axis=0)[room, range(len(those))]
+    return np.asarray(np.where(np.array([units[k] for k in those])[:, None] > 0, found, 1.0))
 
 
 def _with(held: FloatArray, units: int, workers: int, running: FloatArray) -> FloatArray:

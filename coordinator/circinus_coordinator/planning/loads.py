@@ -7,12 +7,12 @@ batch) on a device is shared by everybody who uses it, and is replicated as its 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from circinus.scenario import Scenario
-from circinus_coordinator.planning.batches import sojourn
+from circinus_coordinator.planning.batches import running, sojourn
 from circinus_coordinator.planning.holding import (
     Holding,
     Instance,
@@ -21,6 +21,7 @@ from circinus_coordinator.planning.holding import (
     units_of,
 )
 from circinus_coordinator.planning.latency import (
+    SUMS,
     Station,
     dealt_scv,
     lengthened_one,
@@ -29,7 +30,7 @@ from circinus_coordinator.planning.latency import (
 )
 from circinus_coordinator.planning.line import ENDLESS, NOTHING, Delay, Kind, delays
 from circinus_coordinator.planning.promise import Moments, Waiting
-from circinus_coordinator.planning.spacing import spaced
+from circinus_coordinator.planning.spacing import waited
 from circinus_coordinator.planning.urgency import urgency
 from circinus_coordinator.planning.uses import (
     LINK,
@@ -61,7 +62,6 @@ SLACK = 1e-9
 # A line shorter than `line` says is one thing, one without end another: simulated, plans at 0.95
 # queued for minutes. Of 0.8, 0.9 and 1, 0.9 served most in generated scenarios.
 _MOST_HELD = 0.9
-SUMS = ("rate", "busy", "second", "third", "scv", "squares")
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -197,18 +197,18 @@ class Ledger:
         found.users += 1
         found.memory_mb = max(found.memory_mb, step.memory_mb)
         found.stateful |= step.stateful
+        found.factors = step.factors
         if step.stateful:
             self._worker[step.worker] = step.key
         if rate_rps <= 0:
             return
         rate = rate_rps / 1e3 / step.batch
-        scv, streams = self._regularity(step, rate_rps / 1e3, use.scv, streams)
-        moments = (rate, step.service_ms, step.variance, scv, streams)
+        moments = self._moments(step, rate_rps, use.scv, streams)
         found.station.add(*moments)
-        urgent = found.urgency.get(use.deadline_ms, 0.0)
-        found.urgency[use.deadline_ms] = urgent + rate * step.service_ms
-        for twin in step.twins:
-            found.twins[twin] = found.twins.get(twin, 0.0) + rate
+        urgent = found.urgency.get(step.spare_ms, 0.0)
+        found.urgency[step.spare_ms] = urgent + rate * step.service_ms
+        for others, key, often in _others(found, step, rate):
+            others[key] = others.get(key, 0.0) + often
         for name, seconds in step.compute_s.items():
             if seconds > 0:
                 found.compute[name] = found.compute.get(name, 0.0) + seconds * rate_rps
@@ -232,8 +232,7 @@ class Ledger:
         found = self.instances[step.device][step.key]
         found.users -= 1
         rate = rate_rps / 1e3 / step.batch
-        scv, streams = self._regularity(step, rate_rps / 1e3, use.scv, streams)
-        moments = (rate, step.service_ms, step.variance, scv, streams)
+        moments = self._moments(step, rate_rps, use.scv, streams)
         for name, seconds in step.compute_s.items() if rate_rps > 0 else ():
             if seconds > 0:
                 found.compute[name] = less(found.compute[name], seconds * rate_rps)
@@ -243,19 +242,18 @@ class Ledger:
         elif rate_rps > 0:
             found.station.remove(*moments)
             busy = rate * step.service_ms
-            found.urgency[use.deadline_ms] = less(found.urgency[use.deadline_ms], busy)
-            for twin in step.twins:
-                found.twins[twin] = less(found.twins[twin], rate)
+            found.urgency[step.spare_ms] = less(found.urgency[step.spare_ms], busy)
+            for others, key, often in _others(found, step, rate):
+                others[key] = less(others[key], often)
 
-    def _regularity(
-        self, step: StepUse, rate: float, scv: float, streams: float
-    ) -> tuple[float, float]:
-        """Variability of the gaps, and streams, once the stations before have merged them."""
-        left = spaced(step.passed, step.erlang_ms, rate, self.scenario.max_utilisation)
-        if left >= 1:
-            return scv, streams
-        merged = max(dealt_scv(scv, streams), 1 - 1 / max(1.0, streams))
-        return merged * left, 1.0
+    def _moments(
+        self, step: StepUse, rate_rps: float, scv: float, streams: float
+    ) -> tuple[float, float, float, float, float, float]:
+        """What a step adds to its station."""
+        rate = rate_rps / 1e3
+        before = waited(step.passed, step.erlang_ms, rate, self.scenario.max_utilisation)
+        before *= dealt_scv(scv, streams)
+        return rate / step.batch, step.service_ms, step.variance, scv, streams, before
 
     def violations(self, resources: Iterable[Resource]) -> list[tuple[Resource, float]]:
         """The overloaded ones of `resources` with load / capacity, worst first."""
@@ -267,17 +265,16 @@ class Ledger:
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
     def through(
-        self, step: StepUse, mean: float, variance: float, deadline_ms: float
+        self, step: StepUse, mean: float, variance: float
     ) -> tuple[Moments, tuple[Waiting, ...]]:
         """Service, and waits before it; with batches all of it is service.
 
         Args:
             step: One that is on the ledger.
             mean, variance: Of its service, or of a full batch's, ms and ms².
-            deadline_ms: Of its requests, from their start.
         """
         if step.batch == 1:
-            return (mean, variance), self.waits(step.key, deadline_ms)
+            return (mean, variance), self.waits(step.key, step.spare_ms)
         # Pipelines that share an instance may have profiles of their own.
         asked = (step.key, step.factors, mean, variance)
         known = self._known(step.device).step
@@ -285,14 +282,14 @@ class Ledger:
             known[asked] = self.served(step, mean, variance)
         return known[asked], ()
 
-    def waits(self, key: InstanceKey, deadline_ms: float) -> tuple[Waiting, ...]:
+    def waits(self, key: InstanceKey, spare_ms: float) -> tuple[Waiting, ...]:
         """For a worker, by urgency, and in the line before the device; not for batches."""
         known = self._known(key[0]).waits
-        asked = (key, deadline_ms)
+        asked = (key, spare_ms)
         if asked not in known:
             found, line = self.instances[key[0]][key], self.line(key)
             mean, variance, chance = self._instance_wait(key)
-            ratio = urgency(found.urgency, deadline_ms, self.replicas(found), mean)
+            ratio = urgency(found.urgency, spare_ms, self.replicas(found), mean, chance)
             own = (mean * ratio, variance * ratio * ratio, chance)
             known[asked] = own, (line.mean, line.variance, line.chance)
         return known[asked]
@@ -376,7 +373,7 @@ class Ledger:
         extra = (
             []
             if newcomer is None
-            else [Kind(tuple(wanted.get(name, 0) for name, _ in holdings), 1, 0.0, 0.0, 0.0)]
+            else [Kind(tuple(wanted.get(name, 0) for name, _ in holdings), 1, 0.0, 0.0, 0.0, 0.0)]
         )
         if not holdings:
             return [NOTHING] * (len(found) + len(extra))
@@ -391,18 +388,27 @@ class Ledger:
     ) -> Kind:
         found = self.instances[key[0]][key]
         station = found.station
-        busy, rate = station.busy, station.rate
+        busy, rate, workers = station.busy, station.rate, self.replicas(found)
+        load = busy / workers
+        scv = max(station.second * rate / busy**2 - 1, 0.0) if busy > IDLE else 0.0
+        if key[3] > 1:
+            busy, rate = running(station, workers, found.factors)
         return Kind(
             units=tuple(h.kinds[key][0] if key in h.kinds else 0 for h in holdings),
-            workers=self.replicas(found),
+            workers=workers,
             busy=busy,
             rate=rate,
-            scv=max(station.second * rate / busy**2 - 1, 0.0) if busy > IDLE else 0.0,
-            beside=tuple(
-                (at[twin], min(1.0, often / rate))
-                for twin, often in found.twins.items()
-                if rate > 0 and twin in at and twin != key
+            scv=scv,
+            load=load,
+            beside=_parts(found.twins, station.rate, at, key),
+            along=tuple(
+                (k, min(1.0, found.along[other] / theirs))
+                for other, k in at.items()
+                if other in found.along
+                and (theirs := self.instances[key[0]][other].station.rate) > 0
             ),
+            after=_parts(found.after, station.rate, at, key),
+            phase=_phase(found),
         )
 
     def served(self, step: StepUse, mean: float, variance: float) -> tuple[float, float]:
@@ -453,6 +459,40 @@ class Ledger:
         before, known = self._base
         same = self.scenario.class_of(device) == before.class_of(device)
         return known(device) if same else Known()
+
+
+def _others(
+    found: Instance, step: StepUse, rate: float
+) -> Iterator[tuple[dict[InstanceKey, float], InstanceKey, float]]:
+    """What a step of this rate adds to what is known of an instance's neighbours."""
+    for twin in step.twins:
+        yield found.twins, twin, rate
+    for other in dict.fromkeys(step.along):
+        yield found.along, other, rate
+    for before in step.after:
+        yield found.after, before, rate / len(step.after)
+
+
+def _phase(found: Instance) -> tuple[float, float] | None:
+    """Gap and time in it of the only stream of an instance, if that is like clockwork."""
+    station = found.station
+    if found.users > 1 or len(found.factors) > 1 or station.clock < station.rate**2 * (1 - SLACK):
+        return None
+    spare = max((ms for ms, busy in found.urgency.items() if busy > 0), default=0.0)
+    return (1 / station.rate, -spare) if station.rate > 0 else None
+
+
+def _parts(
+    often: Mapping[InstanceKey, float],
+    rate: float,
+    at: Mapping[InstanceKey, int],
+    but: InstanceKey,
+) -> tuple[tuple[int, float], ...]:
+    return tuple(
+        (at[key], min(1.0, times / rate))
+        for key, times in often.items()
+        if rate > 0 and key in at and key != but
+    )
 
 
 class Undo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from circinus.decision import Estimate, Plan, Step
 from circinus.errors import NoData
 from circinus.fleet import Billing
-from circinus.pipeline import Config, Deliver, Pipeline
+from circinus.pipeline import Deliver, Pipeline
 from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
@@ -44,7 +45,11 @@ class _Stop:
     arrivals: tuple[tuple[int, float], ...]  # (position of the producer, -1 the source; ms)
     mean: float
     variance: float
-    wires: tuple[tuple[Resource, ...], ...] = ()  # that each arrival takes
+    wires: tuple[_Taken, ...] = ()  # of each arrival
+
+
+_Taken = tuple[tuple[Resource, ...], float]
+"""The wires a transfer takes, and ms for which what was sent at the same instant goes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,7 @@ class PlacedPlan:
     use: Use
     stops: tuple[_Stop, ...]
     exits: tuple[tuple[int, float], ...]
-    exit_wires: tuple[tuple[Resource, ...], ...]
+    exit_wires: tuple[_Taken, ...]
     accuracy: float | None
     usage_usd: float
     machine_usd: float
@@ -100,24 +105,39 @@ class PlacedPlan:
             service: Moments = (stop.mean, stop.variance)
             waits: tuple[Waiting, ...] = ()
             if ledger is not None:
-                service, waits = ledger.through(step, *service, self.use.deadline_ms)
+                service, waits = ledger.through(step, *service)
             elif step.quickest < 1:
                 service = stop.mean * step.quickest, stop.variance * step.quickest**2
             steps.append(Delays(self._sent(stop.arrivals, stop.wires, ledger), service, waits))
-        return steps, list(self._sent(self.exits, self.exit_wires, ledger))
+        exits = list(self._sent(self.exits, self.exit_wires, ledger))
+        common = self._common_wires()
+        if ledger is not None and common and len(exits) == 1:
+            _set_apart(steps, exits[0][0], ledger.wires.waiting(common, regular=self.use.scv == 0))
+        return steps, exits
+
+    def _common_wires(self) -> tuple[Resource, ...]:
+        """What all of several inputs take that are sent at one instant."""
+        starts = [wires for stop in self.stops for (k, _), wires in
+                  zip(stop.arrivals, stop.wires, strict=True) if k < 0]  # fmt: skip
+        ways = {taken for taken, _ in starts}
+        return next(iter(ways)) if len(starts) > 1 and len(ways) == 1 else ()
 
     def _sent(
         self,
         arrivals: Sequence[tuple[int, float]],
-        wires: Sequence[tuple[Resource, ...]],
+        wires: Sequence[_Taken],
         ledger: Ledger | None,
     ) -> tuple[Arrival, ...]:
         if ledger is None:
             return tuple((producer, ms, NO_WAIT) for producer, ms in arrivals)
         regular = self.use.scv == 0
         return tuple(
-            (producer, ms, ledger.wires.waiting(taken, regular=regular) if taken else NO_WAIT)
-            for (producer, ms), taken in zip(arrivals, wires, strict=True)
+            (
+                producer,
+                ms + first,
+                ledger.wires.waiting(taken, regular=regular) if taken else NO_WAIT,
+            )
+            for (producer, ms), (taken, first) in zip(arrivals, wires, strict=True)
         )
 
     def estimate(self, ledger: Ledger | None = None) -> Estimate:
@@ -127,6 +147,16 @@ class PlacedPlan:
             latency_ms=_snap(float(self.latency_ms(ledger)), slo.latency_ms),
             accuracy=self.accuracy,
             cost_usd_per_1000=_snap(self.usd * 1000, slo.cost_usd_per_1000),
+        )
+
+
+def _set_apart(steps: list[Delays], last: int, wait: Waiting) -> None:
+    """Let all inputs wait once, together; where in the sum this is does not matter."""
+    for k, step in enumerate(steps):
+        steps[k] = dataclasses.replace(
+            step,
+            arrivals=tuple((p, ms, NO_WAIT if p < 0 else own) for p, ms, own in step.arrivals),
+            waits=(*step.waits, wait) if k == last else step.waits,
         )
 
 
@@ -186,8 +216,6 @@ def place(
     stops = _stops(way, query, pipeline, plan, rows)
     exits = _exits(way, query, pipeline, plan, rows)
     usage, machine = _compute_usd(catalogue, plan, rows)
-    limit = query.slo.latency_ms
-    deadline = DEFAULT_BUDGET_MS if limit is None else limit
     return PlacedPlan(
         query=query,
         plan=plan,
@@ -196,10 +224,10 @@ def place(
         exit_wires=tuple(taken for _, _, taken in exits),
         use=Use.of(
             network,
-            _uses(catalogue, network, query, plan, rows),
+            _uses(catalogue, network, query, plan, rows, stops),
             way.moves,
+            way.sent(),
             arrival_scv(query),
-            deadline,
         ),
         accuracy=catalogue.accuracy(query.pipeline).of({n: s.config for n, s in plan.items()}),
         usage_usd=usage,
@@ -215,17 +243,39 @@ class _Way:
         self._scenario = scenario
         self.moves: list[tuple[str, str, float]] = []
         self.usd: list[float] = []
+        self._together: dict[tuple[str, int, Resource], float] = {}
+        self._known: dict[tuple[str, str, int], _Taken] = {}
 
-    def hop(self, a: str, b: str, size: float) -> tuple[float, tuple[Resource, ...]]:
-        """Milliseconds to move `size` bytes from device `a` to device `b`, and the wires taken."""
+    def hop(self, a: str, b: str, size: float, producer: int) -> tuple[float, _Taken]:
+        """Milliseconds to move `size` bytes from device `a` to device `b`, and how.
+
+        Args:
+            producer: Position of the operator whose output it is, -1 for an input: what one has to
+                send leaves at one instant, once to each device.
+        """
         link = self._scenario.network.between(a, b)
         if link is None:
             raise NoData(f"there is no link between {a} and {b}")
         if a == b:
-            return 0.0, ()
+            return 0.0, ((), 0.0)
         self.moves.append((a, b, size))
         self.usd.append(link.cost_usd(size))
-        return link.transfer_ms(size), tuple(w for w, _ in wires(self._scenario, a, b, size))
+        if producer < 0 or (a, b, producer) not in self._known:
+            taken = wires(self._scenario, a, b, size)
+            first = 0.0
+            for wire, ms in taken:
+                before = self._together.get((a, producer, wire), 0.0)
+                first = max(first, before)
+                self._together[a, producer, wire] = before + ms
+            self._known[a, b, producer] = tuple(wire for wire, _ in taken), first
+        return link.transfer_ms(size), self._known[a, b, producer]
+
+    def sent(self) -> dict[tuple[Resource, float], int]:
+        """How often something of which length (ms) is sent over which wire."""
+        found: dict[tuple[Resource, float], int] = {}
+        for (_, _, wire), ms in self._together.items():
+            found[wire, ms] = found.get((wire, ms), 0) + 1
+        return found
 
 
 def _stops(
@@ -236,11 +286,11 @@ def _stops(
     for name, spec in pipeline.operators.items():
         here = plan[name].device
         arrivals = [
-            (position[need], *way.hop(plan[need].device, here, rows[need].output_bytes))
+            _moved(way, plan[need].device, here, rows[need].output_bytes, position[need])
             for need in spec.needs
         ]
         if not spec.needs:
-            arrivals = [(-1, *way.hop(query.source[name], here, pipeline.input_bytes[name]))]
+            arrivals = [_moved(way, query.source[name], here, pipeline.input_bytes[name], -1)]
         stats = rows[name].latency_ms
         variance = service_variance(stats, query.slo.percentile)
         stops.append(
@@ -254,15 +304,19 @@ def _stops(
     return tuple(stops)
 
 
+def _moved(way: _Way, a: str, b: str, size: float, producer: int) -> tuple[int, float, _Taken]:
+    return producer, *way.hop(a, b, size, producer)
+
+
 def _exits(
     way: _Way, query: Query, pipeline: Pipeline, plan: Plan, rows: Mapping[str, OperatorProfile]
-) -> tuple[tuple[int, float, tuple[Resource, ...]], ...]:
+) -> tuple[tuple[int, float, _Taken], ...]:
     position = {name: k for k, name in enumerate(pipeline.operators)}
     if pipeline.deliver is not Deliver.SOURCE:
-        return tuple((position[name], 0.0, ()) for name in pipeline.sinks)
+        return tuple((position[name], 0.0, ((), 0.0)) for name in pipeline.sinks)
     home = query.source[pipeline.sources[0]]
     return tuple(
-        (position[name], *way.hop(plan[name].device, home, rows[name].output_bytes))
+        _moved(way, plan[name].device, home, rows[name].output_bytes, position[name])
         for name in pipeline.sinks
     )
 
@@ -273,13 +327,20 @@ def _uses(
     query: Query,
     plan: Plan,
     rows: Mapping[str, OperatorProfile],
+    stops: Sequence[_Stop],
 ) -> list[StepUse]:
     pipeline = catalogue.scenario.pipelines[query.pipeline]
     passed = _passed(network, pipeline, query, plan, rows)
     twins = _twins(query, pipeline, plan)
+    keys = {
+        name: (plan[name].device, pipeline.operators[name].implementation, row.config, row.batch)
+        for name, row in rows.items()
+    }
+    limit = query.slo.latency_ms
+    deadline = DEFAULT_BUDGET_MS if limit is None else limit
     return [
         StepUse(
-            key=(plan[name].device, spec.implementation, row.config, row.batch),
+            key=keys[name],
             service_ms=row.latency_ms.mean,
             variance=service_variance(row.latency_ms, STATION_PERCENTILE),
             compute_s=row.compute_s,
@@ -287,13 +348,31 @@ def _uses(
             stateful=spec.stateful,
             factors=catalogue.profiles.factors(pipeline.name, spec, row),
             passed=passed[name],
-            twins=tuple(
-                (plan[twin].device, pipeline.operators[twin].implementation, *_which(rows[twin]))
-                for twin in twins[name]
+            spare_ms=deadline - came,
+            twins=tuple(keys[twin] for twin in twins[name]),
+            along=tuple(
+                keys[other]
+                for other in rows
+                if plan[other].device == plan[name].device and keys[other] != keys[name]
+            ),
+            after=tuple(
+                keys[need] for need in spec.needs if plan[need].device == plan[name].device
             ),
         )
-        for (name, spec), row in zip(pipeline.operators.items(), rows.values(), strict=True)
+        for (name, spec), row, came in zip(
+            pipeline.operators.items(), rows.values(), _coming(stops), strict=True
+        )
     ]
+
+
+def _coming(stops: Sequence[_Stop]) -> list[float]:
+    """When a request comes to each operator if it waits nowhere, ms from its start."""
+    found: list[float] = []
+    for stop in stops:
+        found.append(
+            max(ms + (found[k] + stops[k].mean if k >= 0 else 0.0) for k, ms in stop.arrivals)
+        )
+    return found
 
 
 def _twins(query: Query, pipeline: Pipeline, plan: Plan) -> dict[str, list[str]]:
@@ -311,10 +390,6 @@ def _twins(query: Query, pipeline: Pipeline, plan: Plan) -> dict[str, list[str]]
         found[name] = list(since.setdefault(moment, []))
         since[moment].append(name)
     return found
-
-
-def _which(row: OperatorProfile) -> tuple[Config, int]:
-    return row.config, row.batch
 
 
 def _passed(

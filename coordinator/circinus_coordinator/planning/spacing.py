@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 
-__all__ = ["Passed", "spaced"]
+__all__ = ["Passed", "waited"]
 
 Passed = tuple[tuple[float, float], ...]
 """Of each station on the way here, the last one not among them: service (ms) and its scv."""
@@ -24,8 +24,8 @@ _FASTER = 4.0
 
 
 @functools.lru_cache(maxsize=8192)
-def spaced(passed: Passed, service_ms: float, rate: float, most: float) -> float:
-    """Part of a stream's own waiting that is left of it, between 0 and 1; grows with the rate.
+def waited(passed: Passed, service_ms: float, rate: float, most: float) -> float:
+    """Milliseconds that a stream has waited before and will not wait again; grows with the rate.
 
     Args:
         passed: Where it has been.
@@ -34,20 +34,26 @@ def spaced(passed: Passed, service_ms: float, rate: float, most: float) -> float
         most: Utilisation up to which a worker is planned; there are as many as this takes.
     """
     if service_ms <= 0:
-        return 1.0
-    before, scv = max((_each(ms, scv, rate, most) for ms, scv in passed), default=(0.0, 1.0))
-    here, _ = _each(service_ms, 0.0, rate, most)
+        return 0.0
+    before, workers, scv = max(
+        ((*_each(ms, rate, most), scv) for ms, scv in passed), default=(0.0, 1, 1.0)
+    )
     if scv >= 1 or before <= 0:
-        return 1.0
-    left, faster = 0.0, max(0.0, 1 - here / before)
-    if here > before:
-        left = 1 - before**2 * (1 - rate * here) / (here**2 * (1 - rate * before))
-    mixed = math.pow(scv, (1 + _FASTER * faster) / 2)
-    return min(1.0, mixed + (1 - mixed) * left)
+        return 0.0
+    here, beside = _each(service_ms, rate, most)
+    mixed = math.pow(scv, (1 + _FASTER * max(0.0, 1 - here / before)) / 2)
+    # For each other they would not wait longer than this here.
+    return (1 - mixed) * min(_wait(before, workers, rate), _wait(here, beside, rate))
 
 
-def _each(service_ms: float, scv: float, rate: float, most: float) -> tuple[float, float]:
-    """Service over the workers that serve it together, and how little regular they leave it."""
+def _wait(together: float, workers: int, rate: float) -> float:
+    """Mean wait of a Poisson stream for constant service; Sakasegawa 1977 as in `latency`."""
+    load = rate * together
+    return math.pow(load, math.sqrt(2 * (workers + 1)) - 1) * together / (2 * (1 - load))
+
+
+def _each(service_ms: float, rate: float, most: float) -> tuple[float, int]:
+    """Service over the workers that serve a stream together, and how many these are."""
     workers = max(1, math.ceil(service_ms * rate / most - 1e-9))
     together = min(service_ms / workers, 0.999999 / rate) if rate > 0 else service_ms
-    return together, 1 - max(0.0, 1 - scv) / workers
+    return together, workers

@@ -63,7 +63,10 @@ class StepUse:
     stateful: bool
     factors: tuple[float, ...] = (1.0,)  # length of 1, 2, ... requests / of a full batch
     passed: tuple[tuple[float, float], ...] = ()  # stations before: service ms, its scv
+    spare_ms: float = math.inf  # until the deadline, when it comes; the least is served first
     twins: tuple[InstanceKey, ...] = ()  # of steps that start there at the same instant, before it
+    along: tuple[InstanceKey, ...] = ()  # of the other steps there
+    after: tuple[InstanceKey, ...] = ()  # of those there whose outputs it takes
 
     @property
     def device(self) -> str:
@@ -99,8 +102,7 @@ class Use:
     bytes_between: tuple[tuple[str, str, float], ...]
     linear: Mapping[Resource, float]
     scv: float
-    sent: Mapping[tuple[Resource, float], int]  # transfers by wire and length, ms
-    deadline_ms: float = math.inf  # from its start; the most urgent request is served first
+    sent: Mapping[tuple[Resource, float], int]  # by wire and length, ms; at once, as one
 
     @property
     def wires(self) -> dict[Resource, None]:
@@ -113,10 +115,10 @@ class Use:
         scenario: Scenario,
         steps: Iterable[StepUse],
         moves: Iterable[tuple[str, str, float]],
+        sent: Mapping[tuple[Resource, float], int],
         scv: float,
-        deadline_ms: float = math.inf,
     ) -> Use:
-        """Sum up the per-second resources of steps and moves."""
+        """Sum up the per-second resources of steps and moves; `sent` as it is kept."""
         steps, moves = tuple(steps), tuple(m for m in moves if m[0] != m[1])
         linear: dict[Resource, float] = {}
 
@@ -135,17 +137,12 @@ class Use:
             for end in (a, b):
                 if scenario.device[end].uplink_mbps is not None:
                     add((UPLINK, end), megabits)
-        sent: dict[tuple[Resource, float], int] = {}
-        for a, b, size in moves:
-            for wire, ms in wires(scenario, a, b, size):
-                sent[wire, ms] = sent.get((wire, ms), 0) + 1
         return cls(
             steps=steps,
             bytes_between=moves,
             linear=linear,
             scv=scv,
             sent=sent,
-            deadline_ms=deadline_ms,
         )
 
 

@@ -12,7 +12,7 @@ from circinus_coordinator.planning.holding import meeting
 from circinus_coordinator.planning.latency import (
     Station,
     Wait,
-    dealt_scv,
+    gaps_scv,
     lengthened,
     service_moments,
     wait,
@@ -64,8 +64,10 @@ class Base:
             "busy": rate * self.step.mean,
             "second": rate * second,
             "third": rate * third,
-            "scv": rate * dealt_scv(scv, streams),
+            "scv": rate * gaps_scv(scv, streams),
             "squares": rate * rate / max(1.0, streams),
+            "clock": rate * rate / max(1.0, streams) if scv == 0 else 0.0 * rate,
+            "waited": 0.0 * rate,
         }
         return self.own
 

@@ -6,9 +6,10 @@ wire's work is what is sent over it, of fixed length each. The work a Poisson st
     V = R + sum of (load of a stream x its own wait),    R = sum of rate x length² / 2
 
 (Brumelle, "On the relation between customer and time averages in queues", J. Appl. Prob. 8, 1971),
-and a stream's own wait `(R - own) / (1 - load)`, where `own` is what it adds to R times how regular
-it is: a source like clockwork never queues behind itself. With Poisson streams alone this is
-Pollaczek's and Khinchine's formula, and with one clockwork stream alone nobody waits.
+and a regular stream's own wait `(R - own) / (1 - load + apart x regular load)`, where `own` is what
+it adds to R itself: a source like clockwork never queues behind itself, and few of them do not pile
+up behind each other. With Poisson streams alone this is Pollaczek's and Khinchine's formula, and
+with one clockwork stream alone nobody waits. What a request sends at one instant counts as one.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from circinus_coordinator.planning.latency import dealt_scv, less
+from circinus_coordinator.planning.latency import APART, dealt_scv, less
 from circinus_coordinator.planning.uses import Resource
 
 __all__ = ["Before", "Wires"]
 
 Moments = tuple[float, float]
 _Wait = tuple[float, float, float]  # mean, variance, chance of any
-# Transfers/ms, load, sum of rate x length², of rate x length³, of load x own part of R.
-_Sums = tuple[float, float, float, float, float]
-_NOTHING: _Sums = (0.0, 0.0, 0.0, 0.0, 0.0)
+# Transfers/ms, load, sum of rate x length² and of rate x length³; of what is regular the load, the
+# sum of rate x length², and of load x own part of R.
+_Sums = tuple[float, ...]
+_NOTHING: _Sums = (0.0,) * 7
 Before = dict[Resource, _Sums | None]
 """What some wires carried before."""
 
@@ -58,15 +60,11 @@ class Wires:
         for (wire, ms), count in sent.items():
             held = self._sums.get(wire)
             before.setdefault(wire, held)
-            a, b, c, d, e = held or _NOTHING
             rate = rate_rps / 1e3 * count
-            self._sums[wire] = (
-                a + rate,
-                b + rate * ms,
-                c + rate * ms**2,
-                d + rate * ms**3,
-                e + rate * ms * regular * single * ms * ms / 2,
-            )
+            load, second = rate * ms, rate * ms**2
+            own = regular * load * single * ms**2 / 2
+            more = (rate, load, second, second * ms, regular * load, regular * second, own)
+            self._sums[wire] = tuple(a + b for a, b in zip(held or _NOTHING, more, strict=True))
             self._known.pop(wire, None)
         return before
 
@@ -83,11 +81,11 @@ class Wires:
         more.add(sent, rate_rps, scv, streams)
         for wire, sums in held.items():
             self._known.pop(wire, None)
-            a, b, c, d, e = (
+            left = tuple(
                 less(one, gone)
                 for one, gone in zip(sums or _NOTHING, more._sums[wire], strict=True)
             )
-            self._sums[wire] = (a, b, c, d, e) if a > 0 else _NOTHING
+            self._sums[wire] = left if left[0] > 0 else _NOTHING
         return held
 
     def restore(self, before: Before) -> None:
@@ -120,28 +118,25 @@ class Wires:
 
 def _waits(sums: _Sums) -> tuple[_Wait, _Wait]:
     """Wait of a Poisson stream, and of the average regular one."""
-    rate, load, second, third, own = sums
+    _, load, second, third, regular, squares, own = sums
     if load <= 0 or second <= 0:
         return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
     if load >= 1:
         return (math.inf, 0.0, 1.0), (math.inf, 0.0, 1.0)
     residual = second / 2
-    mine = min(own / load, residual)
-    most = load * load / rate / 2  # R, were all transfers alike
-    share = min(1.0, mine / most)
-    spread = max(second * rate / load**2 - 1, 0.0)
-    # Kraemer and Langenbach-Belz 1976, as in `latency`, for what is regular of the load.
-    fewer = math.exp(-2 * (1 - load) * share**2 / (3 * load * max(1 - share + spread, 1e-12)))
-    behind = (residual - mine) / (1 - load) * fewer  # a regular stream's wait
-    found = residual + load * behind
-    # What is regular finds the work of its own last transfer done.
-    behind *= (1 - load) / (1 - load * (1 - share))
+    regular = min(regular, load)
+    mine = min(own / regular, residual) if regular > 0 else 0.0
+    # As `latency.in_turn`; the fewer they are, the less they pile up.
+    apart = min(1.0, 2 * mine / residual) ** APART
+    behind = (residual - mine) / (1 - load + apart * regular)
+    found = (residual + regular * behind) / (1 - load + regular)
     # Level crossing: E[V²] = sum of load x E[wait²] + rate x length² x wait + rate x length³ / 3,
     # the regular streams' E[wait²] being to E[V²] as their wait is to V.
-    square = (2 * residual * behind + third / 3) / (1 - load * behind / found)
-    mean = found
-    theirs = square * behind / found * fewer
+    squares = min(squares, second)
+    met = squares * behind + (second - squares) * found
+    square = (met + third / 3) / (1 - load + regular * (1 - behind / found))
+    theirs = square * behind / found
     return (
-        (mean, max(square - mean**2, 0.0), load),
+        (found, max(square - found**2, 0.0), load),
         (behind, max(theirs - behind**2, 0.0), load * behind / found),
     )

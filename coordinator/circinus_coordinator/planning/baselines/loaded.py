@@ -21,9 +21,10 @@ from circinus_coordinator.planning.baselines.tables import Table
 from circinus_coordinator.planning.baselines.views import View
 from circinus_coordinator.planning.holding import meeting
 from circinus_coordinator.planning.latency import (
+    SUMS,
     Station,
     Wait,
-    dealt_scv,
+    gaps_scv,
     lengthened,
     percentile_factor,
     service_moments,
@@ -38,7 +39,6 @@ __all__ = ["Ways"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-_FIELDS = ("rate", "busy", "second", "third", "scv", "squares")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Ways:
         """Mean and variance of each step's waiting, own load included."""
         steps, own = self.steps, self._own(query, share)
         held, compute = self._held(ledger, machines)
-        total = {name: held[name] + own[name] for name in _FIELDS}
+        total = {name: held[name] + own[name] for name in SUMS}
         limit = ledger.scenario.max_utilisation
         replicas = np.maximum(1.0, np.ceil(total["busy"] / limit * (1 - SLACK)))
         replicas = np.where(steps.stateful, 1.0, replicas)
@@ -156,8 +156,10 @@ class Ways:
             "busy": rate * steps.mean,
             "second": rate * steps.second,
             "third": rate * steps.third,
-            "scv": rate * dealt_scv(arrival_scv(query), count),
+            "scv": rate * gaps_scv(arrival_scv(query), count),
             "squares": rate * rate / max(1.0, count),
+            "clock": rate * rate / max(1.0, count) if arrival_scv(query) == 0 else 0.0 * rate,
+            "waited": 0.0 * rate,
         }
 
     def _held(
@@ -165,7 +167,7 @@ class Ways:
     ) -> tuple[dict[str, FloatArray], FloatArray]:
         """What each step's instance carries already, and what it computes."""
         steps = self.steps
-        held: dict[str, FloatArray] = {name: np.zeros(len(steps.slot)) for name in _FIELDS}
+        held: dict[str, FloatArray] = {name: np.zeros(len(steps.slot)) for name in SUMS}
         compute: FloatArray = np.zeros_like(steps.compute)
         resources = self.table.catalogue.resources
         for k, (slot, key) in enumerate(zip(steps.slot.tolist(), steps.key, strict=True)):
@@ -173,7 +175,7 @@ class Ways:
             instances = ledger.instances.get(device)
             found = instances.get((device, *key)) if instances else None
             if found is not None:
-                for name in _FIELDS:
+                for name in SUMS:
                     held[name][k] = getattr(found.station, name)
                 compute[k] = [found.compute.get(r, 0.0) for r in resources]
         return held, compute
@@ -189,12 +191,12 @@ class Ways:
     ) -> tuple[FloatArray, FloatArray]:
         """Waiting for the machine itself, as `Ledger.device_wait`."""
         steps, (mine, instance, busy) = self.steps, loads
-        sums = {field: np.zeros(len(machines)) for field in _FIELDS}
+        sums = {field: np.zeros(len(machines)) for field in SUMS}
         for slot in np.unique(steps.slot).tolist():
             station = ledger.stations.get((name, machines[slot]), Station())
-            for field in _FIELDS:
+            for field in SUMS:
                 sums[field][slot] = getattr(station, field)
-        total = {field: sums[field][steps.slot] + own[field] for field in _FIELDS}
+        total = {field: sums[field][steps.slot] + own[field] for field in SUMS}
         after = np.zeros((4, len(busy)))
         for k in np.flatnonzero(mine > 0).tolist():
             device = machines[int(steps.slot[k])]

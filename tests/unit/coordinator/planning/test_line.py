@@ -36,5 +36,5 @@ def test_a_chance_that_is_all_rounding_keeps_nobody_waiting() -> None:
         (1, 2, 1.582291434956484, 0.010865, 0.025558211020865196),
         (1, 1, 0.7772922430122247, 0.010865, 0.025539210395191247),
     ]
-    kinds = [Kind((units,), *load) for units, *load in loads]
+    kinds = [Kind((units,), many, busy, *load, busy / many) for units, many, busy, *load in loads]
     assert NOTHING in delays(kinds, [39])

@@ -240,5 +240,5 @@ def test_queries_of_one_class_have_deadlines_of_their_own(build, profile) -> Non
     relax(found)
     binder, (kind,) = Binder(found), found.classes
     devices = tuple(found.sites.members[node][0] for node in kind.sites[0].nodes)
-    deadlines = [binder.placed(k, 0, 0, devices).use.deadline_ms for k in (0, 1)]
+    deadlines = [binder.placed(k, 0, 0, devices).use.steps[0].spare_ms for k in (0, 1)]
     assert deadlines == [400, 900]
