@@ -10,11 +10,10 @@ from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import above
 from circinus_coordinator.planning.evaluate import Evaluation, evaluate
 from circinus_coordinator.planning.explain import refused_of, rejections
-from circinus_coordinator.planning.latecomers import latecomers
+from circinus_coordinator.planning.latecomers import joined, latecomers
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan
 from circinus_coordinator.planning.scene import Scene
-from circinus_coordinator.planning.selection import Selection
 
 __all__ = ["Clock", "Standing", "decision_of", "standing"]
 
@@ -24,13 +23,13 @@ _SPARE = 9
 Standing = tuple[list[tuple[PlacedPlan, float]], Evaluation]
 
 
-def standing(catalogue: Catalogue, chosen: Selection) -> Standing:
+def standing(catalogue: Catalogue, plans: Sequence[tuple[PlacedPlan, float]]) -> Standing:
     """The assignments that keep their promises at the final loads, and those loads.
 
     Admission checked each newcomer against all others, so hardly ever anything is dropped
     here: it takes rounding, or streams that merge differently than one by one.
     """
-    assigned = [(a.placed, a.share) for a in chosen.admitted]
+    assigned = list(plans)
     while True:
         judged = evaluate(catalogue, assigned)
         full = {resource for resource, _ in judged.overloads}
@@ -90,9 +89,8 @@ def _completed(catalogue: Catalogue, stands: Standing) -> tuple[Standing, list[R
         rejected, spare = rejections(scene, _shares(stands), late.within if stood else {})
         if not spare:
             break
-        chosen = Selection.of(catalogue, stands[0])
-        chosen.admit(*max(spare, key=lambda found: found[0].query.demand_rps * found[1]))
-        stands, stood = _judged(catalogue, stands, chosen.assigned)
+        new = max(spare, key=lambda found: found[0].query.demand_rps * found[1])
+        stands, stood = _judged(catalogue, stands, joined(stands[0], [new]))
         if not stood:
             break
     return stands, rejected
@@ -122,15 +120,15 @@ def _assignments(catalogue: Catalogue, stands: Standing) -> list[Assignment]:
     """In the order of the scenario's queries, largest share first."""
     assigned, judged = stands
     order = {query.id: k for k, query in enumerate(catalogue.scenario.queries)}
-    found = [
-        Assignment(
-            query=placed.query.id,
-            share=min(1.0, share),
-            plan=_with_replicas(placed, judged.ledger),
-            estimate=estimate,
+    plans: dict[int, Plan] = {}  # what identical queries were dealt is one object
+    found = []
+    for (placed, share), estimate in zip(assigned, judged.estimates, strict=True):
+        if id(placed.plan) not in plans:
+            plans[id(placed.plan)] = _with_replicas(placed, judged.ledger)
+        plan = plans[id(placed.plan)]
+        found.append(
+            Assignment(query=placed.query.id, share=min(1.0, share), plan=plan, estimate=estimate)
         )
-        for (placed, share), estimate in zip(assigned, judged.estimates, strict=True)
-    ]
     return sorted(found, key=lambda a: (order[a.query], -a.share))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from circinus.decision import Deployment, Estimate
 from circinus.fleet import SECONDS_PER_HOUR, Billing
+from circinus_coordinator.planning.alike import together
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, meets, stream
@@ -42,9 +43,11 @@ class Evaluation:
 def evaluate(catalogue: Catalogue, assigned: Sequence[tuple[PlacedPlan, float]]) -> Evaluation:
     """Judge plans with their shares, all together."""
     ledger = Ledger(catalogue.scenario)
-    for placed, share in assigned:
+    streams, at = together(assigned)
+    for placed, share in streams:
         add(ledger, placed, share)
-    estimates = tuple(placed.estimate(ledger) for placed, _ in assigned)
+    each = [placed.estimate(ledger) for placed, _ in streams]
+    estimates = tuple(each[k] for k in at)
     broken = tuple(
         meets(placed.query, estimate)
         for (placed, _), estimate in zip(assigned, estimates, strict=True)

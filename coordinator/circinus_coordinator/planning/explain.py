@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 
 from circinus.decision import Decision, Estimate, Rejection
 from circinus.errors import InvalidInput
 from circinus.query import Query
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.alike import shape_of
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.charges import charges
 from circinus_coordinator.planning.evaluate import evaluate
@@ -74,21 +75,26 @@ def rejections(
         within: Of queries, what `within_objectives` found at the loads of the scene.
     """
     refused = refused_of(scene.scenario, shares)
-    reasons = Refusals(scene, within)
+    reasons, fully = Refusals(scene, within), thorough(refused)
+    told: dict[tuple[object, ...], tuple[Explanation, PlacedPlan | None]] = {}
     found: list[Rejection] = []
     spare: list[tuple[PlacedPlan, float]] = []
     for query in refused:
         share = shares.get(query.id, 0.0)
-        told, wanted = reasons.explain(query, share, thorough=thorough(refused))
-        if wanted is not None and not told.relaxations:
-            spare.append((wanted, 1 - share))
+        key = (*shape_of(query), query.count, share)
+        if key not in told:  # who is the same lacks the same
+            told[key] = reasons.explain(query, share, thorough=fully)
+            why, wanted = told[key]
+            if wanted is not None and not why.relaxations:
+                spare.append((wanted, 1 - share))
+        why, _ = told[key]
         found.append(
             Rejection(
                 query=query.id,
-                reason=told.reason,
-                binding=told.binding or "",
-                relaxation=told.relaxation,
-                relaxations=told.relaxations,
+                reason=why.reason,
+                binding=why.binding or "",
+                relaxation=why.relaxation,
+                relaxations=why.relaxations,
             )
         )
     return found, spare
@@ -99,7 +105,7 @@ def refused_of(scenario: Scenario, shares: Mapping[str, float]) -> list[Query]:
     return [q for q in scenario.queries if shares.get(q.id, 0.0) < WHOLE]
 
 
-def thorough(refused: Sized) -> bool:
+def thorough(refused: Sequence[Query]) -> bool:
     """Whether so few are refused that the cheapest change is sought among more plans."""
     return len(refused) <= _THOROUGH
 

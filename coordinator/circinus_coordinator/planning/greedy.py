@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from circinus.decision import Decision, Plan
 from circinus.query import Query
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.alike import Previous, alike
 from circinus_coordinator.planning.binding import Binder
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import Alone, upper_bound
 from circinus_coordinator.planning.decide import Clock, decision_of, standing
-from circinus_coordinator.planning.decomposition.classes import market
+from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.decomposition.worth import resource_prices
 from circinus_coordinator.planning.displacing import Displacing
@@ -43,7 +44,6 @@ _FEW, _GUIDED = 24, 3
 # Newcomers that make room for themselves in a round.
 _NEWCOMERS = 50
 
-Previous = Mapping[str, Sequence[tuple[float, Plan]]]
 Rank = tuple[float, float, int]
 
 
@@ -52,14 +52,17 @@ def greedy(
 ) -> Decision:
     """Plan by greedy selection in rounds; see `guided` and `selection`."""
     started = clock()
-    catalogue = Catalogue(scenario)
-    found = market(catalogue)
-    binder = Binder(found)
-    solo = all_alone(found, binder)
+    had = _plans_of(previous)
+    same = alike(scenario) if scenario.queueing else None
+    found, binder, solo = _market(scenario if same is None else same.scenario)
+    if same is not None:
+        same = same.no_more_than({name: alone.share for name, alone in solo.items()})
+        found, binder, solo = _market(same.scenario)
+    catalogue, plans = found.catalogue, had if same is None else same.previous(had)
     compiled = clock()
     solution = relax(found, clock=clock)
     relaxed = clock()
-    rounds = _Rounds(Guide(found, solution, binder), solo, _plans_of(previous), seed)
+    rounds = _Rounds(Guide(found, solution, binder), solo, plans, seed)
     best = rounds.run(effort, lambda: clock() - started)
     selected = clock()
     seconds = {
@@ -67,9 +70,13 @@ def greedy(
         "relax": relaxed - compiled,
         "select": selected - relaxed,
     }
+    stands = standing(catalogue, best.assigned)
+    if same is not None:
+        catalogue = Catalogue(scenario, catalogue)
+        stands = standing(catalogue, same.dealt(stands[0], had))
     decision = decision_of(
         catalogue,
-        standing(catalogue, best),
+        stands,
         planner=NAME,
         seed=seed,
         bound_rps=min(upper_bound(list(solo.values())), solution.bound_rps),
@@ -78,6 +85,12 @@ def greedy(
         prices=resource_prices(found, solution.prices),
     )
     return with_cost_bound(decision, rounds.renting)
+
+
+def _market(scenario: Scenario) -> tuple[Market, Binder, dict[str, Alone]]:
+    found = market(Catalogue(scenario))
+    binder = Binder(found)
+    return found, binder, all_alone(found, binder)
 
 
 def _plans_of(previous: Decision | None) -> dict[str, list[tuple[float, Plan]]]:

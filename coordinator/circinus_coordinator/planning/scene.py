@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from circinus.decision import Relaxation
 from circinus.scenario import Scenario
+from circinus_coordinator.planning.alike import together
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import evaluate
 from circinus_coordinator.planning.loads import Ledger
@@ -20,7 +21,7 @@ __all__ = ["Scene"]
 
 @dataclass(slots=True)
 class Scene:
-    """Who is served, and the loads of all of it."""
+    """Who is served, identical queries as one, and the loads of all of it."""
 
     catalogue: Catalogue
     ledger: Ledger
@@ -29,6 +30,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.at = {}
+        self.assigned = together(self.assigned)[0]
         for placed, share in self.assigned:
             tenant = Tenant(placed, share)
             for where in tenant.places:

@@ -12,7 +12,7 @@ from circinus.profile import LatencyStats, OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
 
-__all__ = ["applied", "grown"]
+__all__ = ["applied", "grown", "unchecked"]
 
 # A profile that nobody measured yet, at its best: what it might turn out to be.
 _BEST_MS = 1e-3
@@ -39,9 +39,7 @@ def applied(scenario: Scenario, query: str, relaxations: Iterable[Relaxation]) -
     queries = tuple(_relaxed(q, some) if q.id == query else q for q in scenario.queries)
     name = next(q.pipeline for q in scenario.queries if q.id == query)
     pipeline = _allowed(scenario, scenario.pipelines[name], some)
-    changed = _unchecked(
-        scenario, queries=queries, pipelines={**scenario.pipelines, name: pipeline}
-    )
+    changed = unchecked(scenario, queries=queries, pipelines={**scenario.pipelines, name: pipeline})
     return _profiled(_fleet(changed, [r for r in some if r.devices]), pipeline, some)
 
 
@@ -79,7 +77,7 @@ def _fleet(scenario: Scenario, some: Sequence[Relaxation]) -> Scenario:
             devices[r.devices[0]] = dataclasses.replace(devices[r.devices[0]], uplink_mbps=r.to)
         elif r.what != "placement":
             _own(scenario, r, classes, devices, copies)
-    return _unchecked(
+    return unchecked(
         scenario,
         device_classes=classes,
         devices=tuple(devices.values()),
@@ -163,10 +161,10 @@ def _profiled(scenario: Scenario, pipeline: Pipeline, some: Sequence[Relaxation]
             else row
             for row in rows
         ]
-    return _unchecked(scenario, profiles=tuple(rows))
+    return unchecked(scenario, profiles=tuple(rows))
 
 
-def _unchecked(scenario: Scenario, **changes: object) -> Scenario:
+def unchecked(scenario: Scenario, **changes: object) -> Scenario:
     """The scenario with other fields, taken as right: checking all profiles takes longest here."""
     found = object.__new__(Scenario)
     for field in dataclasses.fields(Scenario):

@@ -233,7 +233,7 @@ class _Proposing:
     def _standing(self, chosen: Selection, closed: frozenset[str]) -> Selection:
         """What of it keeps its promises, and who is worth nothing on the machines it opens."""
         catalogue = self.guide.market.catalogue
-        assigned, _ = standing(catalogue, chosen)
+        assigned, _ = standing(catalogue, chosen.assigned)
         if len(assigned) < len(chosen.admitted):
             chosen = Selection.of(catalogue, assigned)
         self._worthless(chosen, closed)
