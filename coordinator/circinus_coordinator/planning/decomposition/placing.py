@@ -91,7 +91,8 @@ class Placing:
             wanted = sources.whole(choices, asking, order, margin=_MARGIN) if asking.any() else []
             wanted += [] if self._agreed is None else self._agreed.pieces
             self._wanted = {query for query, *_ in wanted}
-        wanted.sort(key=lambda piece: -piece[3])
+        # What is worth most comes first: the last ones may find too little left in one place.
+        wanted.sort(key=lambda piece: -piece[3] * float(market.weight[piece[0]]))
         for query, unit, template, rate in wanted:
             if self._left[query] >= rate * (1.0 - _LEAST_SHARE):
                 self._put(query, unit, template, rate)
