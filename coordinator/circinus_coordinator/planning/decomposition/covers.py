@@ -47,8 +47,7 @@ def _cover(use: FloatArray, chooser: IntArray, part: FloatArray) -> FloatArray |
     items = _items(use, chooser, part)
     chosen: dict[int, tuple[float, float]] = {}
     total = 0.0
-    # What is missing of a whole choice, per amount: the cheapest first.
-    for missing, amount, owner in sorted(items, key=lambda item: item[0] / item[1]):
+    for missing, amount, owner in items:
         before = chosen.get(owner, (0.0, 0.0))
         if amount > before[1]:
             chosen[owner] = (missing, amount)
@@ -64,17 +63,22 @@ def _cover(use: FloatArray, chooser: IntArray, part: FloatArray) -> FloatArray |
 
 
 def _items(use: FloatArray, chooser: IntArray, part: FloatArray) -> list[tuple[float, float, int]]:
-    """(missing, amount, chooser): how much of the chooser takes less than an amount."""
+    """(missing, amount, chooser), cheapest first: how much of the chooser takes less than that."""
     some = np.flatnonzero((part > 0) & (use > 0))
-    order = some[np.lexsort((-use[some], chooser[some]))]
-    found = []
-    last, taken = -1, 0.0
-    for k in order.tolist():
-        owner = int(chooser[k])
-        taken = (taken if owner == last else 0.0) + float(part[k])
-        last = owner
-        found.append((max(0.0, 1 - taken), float(use[k]), owner))
-    return found
+    some = some[np.lexsort((-use[some], chooser[some]))]
+    if not len(some):
+        return []
+    total = np.cumsum(part[some])
+    first = np.flatnonzero(np.diff(chooser[some], prepend=-1))
+    length = np.diff(first, append=len(some))
+    before = np.repeat(total[first] - part[some[first]], length)
+    missing = np.maximum(1 - (total - before), 0.0)
+    # What is missing of a whole choice, per amount.
+    order = np.argsort(missing / use[some], kind="stable")
+    some = some[order]
+    return list(
+        zip(missing[order].tolist(), use[some].tolist(), chooser[some].tolist(), strict=True)
+    )
 
 
 def _lifted(use: FloatArray, chooser: IntArray, cover: dict[int, float]) -> FloatArray | None:

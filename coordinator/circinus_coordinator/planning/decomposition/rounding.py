@@ -64,12 +64,10 @@ def round_off(
             attempt, which is the last one where machines hold nearly all of it.
     """
     began = clock()
-    for _ in range(1 if len(solution.units) > _LARGE else _MIXTURES):
-        sources = Sources(market, solution, Filling(market))
-        refused = sources.crowded_out(Choices(market, solution, within=_THRIFTY))
-        if not refused:
-            break
-        without(market, solution, refused)
+    # Where sources decide on everybody nothing of the mixture is used.
+    mixed = agreed is None or not bool(agreed.decided.all())
+    if mixed:
+        _hold(market, solution)
     whole = int((~market.splittable[solution.units.query]).sum())
     if attempts is None:
         most = _QUERIES_TIMES_ATTEMPTS // max(1, whole)
@@ -80,6 +78,8 @@ def round_off(
     for attempt in range(attempts if whole else 1):
         if attempt and effort is not None and effort(attempt, clock() - began):
             break
+        if attempt == 1 and not mixed:
+            _hold(market, solution)
         start, left, rest = Start(market), market, solution
         if kept:
             left, rest = start.keep(market, solution, kept)
@@ -91,6 +91,16 @@ def round_off(
         if wishes is not None and _granted(market, solution, placed, wishes):
             break
     return best
+
+
+def _hold(market: Market, solution: Solution) -> None:
+    """Make the mixture again without plans that sources' memory cannot hold beside others."""
+    for _ in range(1 if len(solution.units) > _LARGE else _MIXTURES):
+        sources = Sources(market, solution, Filling(market))
+        refused = sources.crowded_out(Choices(market, solution, within=_THRIFTY))
+        if not refused:
+            break
+        without(market, solution, refused)
 
 
 def _granted(

@@ -28,8 +28,6 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 _ROUNDING = 1e-12
 _INTEGRAL = 1e-6
-# Rounds of cuts before there are branches.
-_CUTS = 15
 # What fits but for rounding fits, and may not be left out.
 _FITS = 1e-9
 
@@ -73,7 +71,12 @@ class Outcome:
 
 
 def search(
-    grove: Grove, *, nodes: int, gap: float, start: FloatArray | None = None, cuts: int = 0
+    grove: Grove,
+    *,
+    nodes: int,
+    gap: float,
+    start: FloatArray | None = None,
+    cuts: tuple[int, int] = (4, 0),
 ) -> Outcome:
     """Find good choices and a bound on the best.
 
@@ -82,7 +85,8 @@ def search(
         nodes: Branches to look at.
         gap: Difference in worth that is left alone.
         start: `(options,)` parts of choices that are known already.
-        cuts: Rounds of cuts in each branch: they help to prove, not to find.
+        cuts: Rounds of cuts before there are branches, and in each of them. Many of them help to
+            prove, but not to find.
     """
     useful = np.flatnonzero((grove.gain > 0) & (grove.use <= 1 + _FITS).all(axis=1))
     few = grove.take(useful)
@@ -118,7 +122,7 @@ class _Tree:
         if start is not None and (start @ grove.use <= 1 + _FITS).all():
             self.worth, self.taken = float(start @ grove.gain), start
 
-    def grow(self, nodes: int, cuts: int) -> None:
+    def grow(self, nodes: int, cuts: tuple[int, int]) -> None:
         """Look at the most promising branches, so many of them."""
         order = itertools.count()
         root = _Node(
@@ -128,7 +132,7 @@ class _Tree:
         looked = 0
         while heap and -heap[0][0] > self.worth + self._gap and looked < nodes:
             above, _, node = heapq.heappop(heap)
-            value, split = self._relax(node, _CUTS if looked == 0 else cuts)
+            value, split = self._relax(node, cuts[looked > 0])
             value = min(value, -above)
             if looked == 0:
                 self.bound = value
