@@ -23,6 +23,8 @@ BoolArray = npt.NDArray[np.bool_]
 # Queries of a grove that are decided one by one; it is some 20 for each source in generated
 # scenarios.
 _MANY = 200
+# What fits but for rounding fits.
+_FITS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Groves:
         loose: `(units,)` units that are not decided source by source.
         shared: `(rows,)` resources that somebody else than one source's whole queries may use.
         worth: `(options,)` of a query's requests.
+        fits: `(options,)` which ask no more of a node than one machine of it has.
         use: `(options, rows)` of what is shared.
         query, unit, template: `(options,)` what they stand for.
     """
@@ -127,12 +130,23 @@ class Groves:
             shared[rows[foreign]] = True
         return np.asarray(shared)
 
+    def _each(self) -> FloatArray:
+        """`(rows,)` of one machine of each node, all alike; of links nothing is known."""
+        sites = self._market.sites
+        found = np.full(len(self._market.capacity), np.inf)
+        for row, (_, one, two) in enumerate(sites.resources.keys):
+            if one == two:
+                found[row] = self._market.capacity[row] / len(sites.members[one]) * (1 + _FITS)
+        return found
+
     def fill(self) -> None:
         """Take in all templates known by now."""
         market, units = self._market, self._units
         self._parts: dict[int, _Part] = {}
         columns: list[list[IntArray]] = [[], [], []]
         worth: list[FloatArray] = []
+        fits: list[BoolArray] = []
+        most = self._each()
         entries: list[tuple[IntArray, IntArray, FloatArray]] = []
         low = 0
         for node in self.nodes:
@@ -157,6 +171,7 @@ class Groves:
                     for column, value in zip(columns, (query, unit, None), strict=True):
                         filled = plans if value is None else np.full_like(plans, value)
                         column.append(filled)
+                    fits.append((each * rate <= most[rows]).all(axis=1))
                     worth.append(np.full(len(plans), rate * float(units.weight[unit])))
                     owner.append(np.full_like(plans, query))
                     used.append(here * rate)
@@ -169,6 +184,7 @@ class Groves:
             )
         self.query, self.unit, self.template = (_joined(column) for column in columns)
         self.worth: FloatArray = np.concatenate([np.zeros(0), *worth])
+        self.fits: BoolArray = np.concatenate([np.zeros(0, dtype=np.bool_), *fits])
         row, at = _joined([entry[0] for entry in entries]), _joined([e[1] for e in entries])
         amount = np.concatenate([np.zeros(0), *(entry[2] for entry in entries)])
         size = (low, len(market.capacity))

@@ -121,7 +121,7 @@ class Taking:
         for part in parts:
             every = np.arange(part.start, part.stop, dtype=np.int64)
             left = groves.worth[every] - self._paid[every]
-            some.append(every[left > _LEAST * groves.worth[every]])
+            some.append(every[groves.fits[every] & (left > _LEAST * groves.worth[every])])
         options = np.concatenate(some)
         use = self._used(options)
         rows = np.unique(use.indices).astype(np.int64)
