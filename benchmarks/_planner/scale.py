@@ -32,8 +32,8 @@ _SOLVE_S = (0.3, 2.0, 20.0, 90.0)
 _CERTIFY_S = (0.3, 2.0, 15.0, 120.0)
 _SPLIT = (0.002, 0.002, 0.002, 0.005)
 _WHOLE = (0.01, 0.015, 0.02, 0.02)
-# Placing more takes longer than all the rest.
-_PLACED = 10_000
+# Placing more takes longer than all the rest, and whole queries of more than so many still longer.
+_PLACED, _PLACED_WHOLE = 100_000, 10_000
 _PEAK_MB = 2048
 
 
@@ -41,7 +41,7 @@ _PEAK_MB = 2048
 class _Placed:
     place_s: float
     split_gap: float
-    whole_gap: float
+    whole_gap: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,10 @@ def scale(largest: int, seed: int) -> int:
 def _placing(row: _Row) -> str:
     if row.placed is None:
         return f"{'-':>7} {'-':>20} {'-':>20}"
+    split, whole = row.placed.split_gap, row.placed.whole_gap
     return (
-        f"{row.placed.place_s:7.1f} {_cell(row.placed.split_gap, _SPLIT[row.size], '.3%', 20)} "
-        f"{_cell(row.placed.whole_gap, _WHOLE[row.size], '.3%', 20)}"
+        f"{row.placed.place_s:7.1f} {_cell(split, _SPLIT[row.size], '.3%', 20)} "
+        f"{'-' if whole is None else _cell(whole, _WHOLE[row.size], '.3%', 20):>20}"
     )
 
 
@@ -133,6 +134,8 @@ def _place(found: Market, solution: Solution, bound: float, seed: int) -> _Place
     began = time.process_time()
     split = _goodput(found, solution, seed)
     place_s = time.process_time() - began
+    if len(found.rate) > _PLACED_WHOLE:
+        return _Placed(place_s, 1 - split / bound, None)
     found.splittable[:] = False
     mixed = relax(found, prices=solution.prices)
     whole = _goodput(found, mixed, seed, sharpen(found, mixed, seed=seed))

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks._planner.replan import moved
+from circinus.decision import Decision
 from circinus.errors import InvalidInput
 from circinus.scenario import Scenario
 from circinus_coordinator.generation import generate
@@ -69,6 +70,44 @@ def test_settling_finds_what_a_cold_plan_finds(generated: Scenario) -> None:
     planner.settle()
     cold = at_large(generated, seed=0, clock=lambda: 0.0)
     assert planner.goodput_rps >= cold.goodput_rps * (1 - 0.005)
+
+
+def test_what_a_change_tells_is_all_that_differs(generated: Scenario) -> None:
+    few = dataclasses.replace(generated, queries=generated.queries[:60])
+    planner = Replanner(few)
+    before = planner.decision()
+    told = {q.id: _ways(before, q.id) for q in few.queries}
+    gone = [q.id for q in few.queries[:6]]
+    change = planner.change(add=generated.queries[60:66], remove=gone)
+    for name in gone:
+        del told[name]
+    for name, some in change.assignments.items():
+        told[name] = {tuple((k, s.device, s.config) for k, s in a.plan.items()) for a in some}
+    now = planner.decision()
+    # What nobody else wants is given away when a decision is written: more may run then.
+    assert all(ways <= _ways(now, name) for name, ways in told.items())
+    assert set(change.assignments) >= set(change.served)
+
+
+def _ways(decision: Decision, query: str) -> set[tuple[object, ...]]:
+    return {
+        tuple((name, step.device, step.config) for name, step in a.plan.items())
+        for a in decision.assignments
+        if a.query == query
+    }
+
+
+def test_a_class_never_seen_is_compiled_and_nothing_else_is_planned_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = generate(queries=40, devices=12, seed=1, contention=0.9, queueing=False)
+    new = whole.queries[27]
+    old = tuple(q for q in whole.queries if q.pipeline != new.pipeline)
+    planner = Replanner(dataclasses.replace(whole, queries=old))
+    monkeypatch.setattr(planner, "settle", None)
+    change = planner.change(add=[new])
+    assert new.id in change.served
+    assert checker.violations(planner.scenario, planner.decision()) == []
 
 
 def test_a_query_from_a_source_never_seen_is_planned_too() -> None:

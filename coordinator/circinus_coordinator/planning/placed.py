@@ -31,7 +31,16 @@ from circinus_coordinator.planning.promise import (
 from circinus_coordinator.planning.spacing import Passed
 from circinus_coordinator.planning.uses import MEMORY, Resource, StepUse, Use, wires
 
-__all__ = ["PlacedPlan", "arrival_scv", "meets", "place", "plan_of", "stream", "streams"]
+__all__ = [
+    "PlacedPlan",
+    "arrival_scv",
+    "meets",
+    "place",
+    "plan_of",
+    "snapped",
+    "stream",
+    "streams",
+]
 
 
 # A request without latency SLO is given up some time, as in the agents' runtime.
@@ -144,9 +153,9 @@ class PlacedPlan:
         """What the plan promises; a limit exceeded by rounding alone is given as the limit."""
         slo = self.query.slo
         return Estimate(
-            latency_ms=_snap(float(self.latency_ms(ledger)), slo.latency_ms),
+            latency_ms=snapped(float(self.latency_ms(ledger)), slo.latency_ms),
             accuracy=self.accuracy,
-            cost_usd_per_1000=_snap(self.usd * 1000, slo.cost_usd_per_1000),
+            cost_usd_per_1000=snapped(self.usd * 1000, slo.cost_usd_per_1000),
         )
 
 
@@ -160,7 +169,8 @@ def _set_apart(steps: list[Delays], last: int, wait: Waiting) -> None:
         )
 
 
-def _snap(value: float, limit: float | None) -> float:
+def snapped(value: float, limit: float | None) -> float:
+    """A value, or the limit where rounding alone makes it exceed that."""
     return limit if limit is not None and limit < value <= limit * (1 + TOLERANCE) else value
 
 

@@ -14,14 +14,15 @@ changed, the wider the gap: `Replanner.settle` plans anew from there.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from circinus.decision import Decision
+from circinus.decision import Assignment, Decision
 from circinus.errors import InvalidInput
 from circinus.query import Query, Slo
 from circinus.scenario import Scenario
@@ -29,21 +30,23 @@ from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import above
 from circinus_coordinator.planning.decide import Clock
 from circinus_coordinator.planning.decomposed import NAME, solved
+from circinus_coordinator.planning.decomposition.asked import Asked, Way
 from circinus_coordinator.planning.decomposition.bound import price_all
 from circinus_coordinator.planning.decomposition.choices import Choices
 from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.joining import Joined, Joining
 from circinus_coordinator.planning.decomposition.keeping import keep
+from circinus_coordinator.planning.decomposition.mending import mend
 from circinus_coordinator.planning.decomposition.solve import Solution, told
-from circinus_coordinator.planning.decomposition.standing import Asked, Standing, Way
+from circinus_coordinator.planning.decomposition.standing import Standing
 from circinus_coordinator.planning.decomposition.worth import resource_prices, row_prices
 from circinus_coordinator.planning.decomposition.writing import Book, write
 from circinus_coordinator.planning.minimums import promised
 
 __all__ = ["Change", "Replanner"]
 
-# Of those who wait so many are asked again for each query that goes or comes, and at least some.
-_ASKED, _ASKED_LEAST = 2, 16
+# So many of those who wait for what became free are asked again, before they are shared out among.
+_ALSO = 16
 
 
 def _still() -> float:
@@ -55,12 +58,15 @@ class Change:
     """What a change did; everybody else's assignments are as they were.
 
     Attributes:
+        assignments: By query all that runs of it now, for each query that runs otherwise than
+            before: added ones, some that waited, some that had to make way (nothing, maybe).
         served: Queries served in full now that were not before: added ones, and some that waited.
         waiting: Added queries not served, or only in part.
         goodput_rps: Weighted requests per second that meet their SLOs, of all queries.
         bound_rps: What no decision for the present queries can exceed.
     """
 
+    assignments: Mapping[str, tuple[Assignment, ...]]
     served: tuple[str, ...]
     waiting: tuple[str, ...]
     goodput_rps: float
@@ -107,21 +113,17 @@ class Replanner:
     @property
     def goodput_rps(self) -> float:
         """Weighted requests per second that meet their SLOs."""
-        some = self._standing.asked.values()
-        return math.fsum((a.rate - a.left) * a.query.weight for a in some if a.ways)
+        return math.fsum(self._standing.worth.values())
 
     @property
     def bound_rps(self) -> float:
         """Weighted goodput that no decision can exceed."""
         total = (self._paid + math.fsum(self._gain.values())) * (1 + 1e-12)
-        demand = math.fsum(asked.query.demand_rps for asked in self._standing.asked.values())
+        demand = math.fsum(self._demand.values())
         return above(min(total, demand), self.goodput_rps)
 
     def change(self, *, add: Sequence[Query] = (), remove: Collection[str] = ()) -> Change:
         """Let queries go and come; all of it, or none of it where something is wrong.
-
-        Queries the like of which were never planned (a pipeline from a source that looks like no
-        other's) have everything planned anew, from the decision in force.
 
         Raises:
             InvalidInput: For an unknown, repeated or malformed query.
@@ -130,17 +132,14 @@ class Replanner:
         standing, new = self._standing, [query.id for query in add]
         standing.leave(remove)
         for name in remove:
-            del self._gain[name]
+            del self._gain[name], self._demand[name]
         for query in add:
             standing.asked[query.id] = self._new(query)
-        if any(standing.asked[name].joined is None for name in new):
-            self.settle()
-            standing = self._standing
-            served = [name for name in new if standing.asked[name].left <= 0]
-        else:
-            also = max(_ASKED_LEAST, _ASKED * (len(add) + len(remove)))
-            served = standing.place(new, also)
+        standing.place(new, _ALSO)
+        mend(standing)
+        served = standing.served()
         return Change(
+            assignments=self._written(standing.changed()),
             served=tuple(served),
             waiting=tuple(name for name in new if standing.asked[name].left > 0),
             goodput_rps=self.goodput_rps,
@@ -164,8 +163,10 @@ class Replanner:
         self._scenario = dataclasses.replace(scenario, queries=())
         self._joining, self._usd = Joining(found.market), solution.usd
         self._standing = Standing(found.market, self._joining, solution.prices, solution.usd)
+        self._book = Book(found.market)
         self._certify(found.market, solution)
         self._gain: dict[str, float] = {}
+        self._demand: dict[str, float] = {}
         ways: dict[int, list[Way]] = defaultdict(list)
         for p in found.placed:
             ways[p.query].append((p.template, p.devices, p.rate))
@@ -191,36 +192,40 @@ class Replanner:
     def _new(self, query: Query) -> Asked:
         joined, rate = self._joining.join(query), query.rate_rps * query.count
         standing = self._standing
-        new = len(standing.market.sites.resources) - len(standing.prices)
-        if new:  # what only a new site uses has no price yet
-            standing.prices = np.append(standing.prices, np.zeros(new))
+        if len(standing.market.sites.resources) > len(standing.prices):
+            standing.grow()
         # A plan for tighter objectives is one for looser ones, and worth no less.
         some = self._least.get(joined, ()) if joined is not None else ()
         least = max((v for slo, v in some if _as_loose(slo, query.slo)), default=0.0)
         gain = rate * max(0.0, query.weight - least * (1 - 1e-12))
         self._gain[query.id] = gain if joined is not None else 0.0
+        self._demand[query.id] = query.demand_rps
         return Asked(query, joined, rate)
 
     def _draft(self) -> Decision:
         """The decision in force as far as it takes to go on from it."""
-        book = Book(self._standing.market)
-        assignments = []
-        for asked in self._standing.asked.values():
-            merged: dict[tuple[int, tuple[str, ...]], float] = defaultdict(float)
-            for template, devices, rate in asked.ways:
-                merged[template, devices] += rate
-            kind = asked.joined.kind if asked.joined is not None else -1
-            for (template, devices), rate in merged.items():
-                share = min(1.0, rate / asked.rate)
-                assignments.append(
-                    book.assignment(asked.query, kind, template, devices, share, rate)
-                )
+        everybody = self._standing.asked.items()
+        running = {name: asked.running() for name, asked in everybody if asked.ways}
         return Decision(
             planner=NAME,
             seed=self._seed,
-            assignments=tuple(assignments),
+            assignments=tuple(itertools.chain.from_iterable(self._written(running).values())),
             prices=resource_prices(self._standing.market, self._standing.prices),
         )
+
+    def _written(self, running: Mapping[str, list[Way]]) -> dict[str, tuple[Assignment, ...]]:
+        """What runs of some queries, as a decision says it."""
+        found: dict[str, tuple[Assignment, ...]] = {}
+        for name, ways in running.items():
+            asked = self._standing.asked[name]
+            kind = asked.joined.kind if asked.joined is not None else -1
+            found[name] = tuple(
+                self._book.assignment(
+                    asked.query, kind, template, devices, min(1.0, rate / asked.rate)
+                )
+                for template, devices, rate in ways
+            )
+        return found
 
     def _check(self, add: Sequence[Query], remove: Collection[str]) -> None:
         gone, seen = set(remove), set()

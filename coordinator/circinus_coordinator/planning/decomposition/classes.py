@@ -17,7 +17,7 @@ from circinus_coordinator.planning.offers import Choice
 from circinus_coordinator.planning.programme import Programme, StepOptions
 from circinus_coordinator.planning.transitions import Transitions, transitions
 
-__all__ = ["Market", "QueryClass", "market", "unpriced", "way", "widen"]
+__all__ = ["Market", "QueryClass", "admit", "market", "unpriced", "way", "widen"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -67,6 +67,7 @@ class Market:
         capacity: `(rows,)` of each resource, slack included.
         sites: The nodes.
         splittable: Any share may go any way.
+        families: Of its classes.
     """
 
     catalogue: Catalogue
@@ -76,6 +77,7 @@ class Market:
     capacity: FloatArray
     sites: Sites
     splittable: npt.NDArray[np.bool_]
+    families: dict[tuple[object, ...], Family]
 
     def of_class(self) -> Iterator[tuple[int, QueryClass]]:
         """The classes with their numbers."""
@@ -105,11 +107,13 @@ def market(catalogue: Catalogue) -> Market:
         members[0].append(position)
         members[1].append(site)
     families: dict[tuple[object, ...], Family] = {}
+    queries = scenario.queries
     classes = [
-        _compile(catalogue, sites, positions, found, held, families)
+        _compile(
+            catalogue, sites, [queries[p] for p in positions], positions, found, held, families
+        )
         for positions, found in sorted_in.values()
     ]
-    queries = scenario.queries
     return Market(
         catalogue=catalogue,
         classes=[c for c in classes if c is not None],
@@ -118,6 +122,7 @@ def market(catalogue: Catalogue) -> Market:
         capacity=sites.resources.capacities,
         sites=sites,
         splittable=np.array([q.splittable and split[q.pipeline] for q in queries], dtype=np.bool_),
+        families=families,
     )
 
 
@@ -134,15 +139,15 @@ def way(catalogue: Catalogue, sites: Sites, query: Query) -> tuple[tuple[object,
 def _compile(
     catalogue: Catalogue,
     sites: Sites,
+    queries: Sequence[Query],
     positions: Sequence[int],
     found: Sequence[Site],
     held: Held | None,
     families: dict[tuple[object, ...], Family],
 ) -> QueryClass | None:
-    query, site = catalogue.scenario.queries[positions[0]], found[0]
+    query, site = queries[0], found[0]
     asks: dict[Slo, int] = {}
-    queries = catalogue.scenario.queries
-    ask = [asks.setdefault(queries[p].slo, len(asks)) for p in positions]
+    ask = [asks.setdefault(one.slo, len(asks)) for one in queries]
     programme = _programme(catalogue, sites, query, site, list(asks))
     if programme.automaton.empty or not all(len(step.slot) for step in programme.steps):
         return None
@@ -176,11 +181,24 @@ def _compile(
     )
 
 
+def admit(market: Market, query: Query, site: Site) -> int | None:
+    """The number of a new class, of which a query that came later is the first; None for no plan.
+
+    The market's arrays of queries know nothing of it: nothing waits, and nobody is a member.
+    """
+    found = _compile(market.catalogue, market.sites, [query], [0], [site], None, market.families)
+    if found is None:
+        return None
+    found.query, found.site, found.ask = found.query[:0], found.site[:0], found.ask[:0]
+    market.classes.append(found)
+    return len(market.classes) - 1
+
+
 def widen(market: Market, kind: QueryClass, ask: Slo) -> None:
     """Compile a class anew for one ask more; its options, and with them its plans, stay."""
-    query = market.catalogue.scenario.queries[int(kind.query[0])]
     kind.asks.append(ask)
-    programme = _programme(market.catalogue, market.sites, query, kind.sites[0], kind.asks)
+    query, site = kind.programme.query, kind.sites[0]
+    programme = _programme(market.catalogue, market.sites, query, site, kind.asks)
     kind.programme = programme.unloaded()
     steps = kind.programme.steps
     kind.tables = [transitions(kind.programme, unpriced(s), k) for k, s in enumerate(steps)]

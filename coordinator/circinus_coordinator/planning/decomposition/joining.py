@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from circinus.query import Query, Slo
-from circinus_coordinator.planning.decomposition.classes import Market, way, widen
+from circinus_coordinator.planning.decomposition.classes import Market, admit, way, widen
 from circinus_coordinator.planning.decomposition.pricing import exact
 
 __all__ = ["Joined", "Joining"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+# Multiples of the prices at which the first plans of a class are sought.
+_TIMES = (1.0, 0.25, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +39,36 @@ class Joining:
         self._market = market
         self._ways: dict[tuple[object, ...], Joined] = {}
         self._kinds: dict[tuple[object, ...], int] = {}
-        self._sites: dict[tuple[int, int], int] = {}
+        self._sites: dict[tuple[int, tuple[int, ...]], int] = {}
         self._sought: set[tuple[int, Slo]] = set()
         queries = market.catalogue.scenario.queries
         for number, kind in market.of_class():
             for position, site in enumerate(kind.sites):
-                self._sites[number, id(site)] = position
-            first = queries[int(kind.query[0])]
+                self._sites[number, site.nodes] = position
+            first = kind.programme.query
             found, _ = way(market.catalogue, market.sites, first)
             self._kinds[found, first.slo.percentile] = number
             for query, place in zip(kind.query.tolist(), kind.site.tolist(), strict=True):
                 self._ways[self._way(queries[query])] = Joined(number, place)
 
     def join(self, query: Query) -> Joined | None:
-        """Class and site of a query; None where nothing is known of its like."""
+        """Class and site of a query, compiled where there was no such class; None for no plan."""
         key = self._way(query)
         if key not in self._ways:
             found, site = way(self._market.catalogue, self._market.sites, query)
-            number = self._kinds.get((found, query.slo.percentile))
-            if number is None:
+            known = (found, query.slo.percentile)
+            if known not in self._kinds:
+                number = admit(self._market, query, site)
+                self._kinds[known] = -1 if number is None else number
+                if number is not None:
+                    self._sites[number, site.nodes] = 0
+            number = self._kinds[known]
+            if number < 0:
                 return None
-            position = self._sites.get((number, id(site)))
+            position = self._sites.get((number, site.nodes))
             if position is None:
                 kind = self._market.classes[number]
-                position = self._sites[number, id(site)] = len(kind.sites)
+                position = self._sites[number, site.nodes] = len(kind.sites)
                 kind.sites.append(site)
                 kind.rows = np.concatenate([kind.rows, site.rows[kind.used][None, :]])
             self._ways[key] = Joined(number, position)
@@ -74,22 +82,24 @@ class Joining:
         Where none does, one is looked for, once.
         """
         kind = self._market.classes[joined.kind]
-        if not kind.templates.meeting([slo]).any() and (joined.kind, slo) not in self._sought:
+        known = kind.templates
+        some = np.flatnonzero(known.meeting([slo])[0])
+        if not len(some) and (joined.kind, slo) not in self._sought:
             self._sought.add((joined.kind, slo))
             self._learn(joined, slo, prices, usd)
-        known = kind.templates
-        value = known.use @ prices[kind.rows[joined.site]] + usd * known.usd
+            some = np.flatnonzero(known.meeting([slo])[0])
+        value = known.use[some] @ prices[kind.rows[joined.site]] + usd * known.usd[some]
         order = np.argsort(value, kind="stable")
-        order = order[known.meeting([slo])[0][order]]
-        return order.astype(np.int64), np.asarray(value[order])
+        return some[order].astype(np.int64), np.asarray(value[order])
 
     def _learn(self, joined: Joined, slo: Slo, prices: FloatArray, usd: float) -> None:
-        """Look for the best plan of all."""
+        """Look for the best plan of all; for a new class also for such as keep clear of others."""
         kind = self._market.classes[joined.kind]
         if slo not in kind.asks:
             widen(self._market, kind, slo)
         site, ask = np.array([joined.site]), np.array([kind.asks.index(slo)])
-        kind.templates.add(exact(kind, prices, usd, site, ask, np.array([np.inf])))
+        for times in (1.0,) if len(kind.templates) else _TIMES:
+            kind.templates.add(exact(kind, times * prices, usd, site, ask, np.array([np.inf])))
 
     def _way(self, query: Query) -> tuple[object, ...]:
         sources = self._market.catalogue.scenario.pipelines[query.pipeline].sources

@@ -45,9 +45,9 @@ def recipe(kind: QueryClass, options: tuple[int, ...]) -> Recipe:
         option, at = options[k], slot[k]
         row = step.rows[option]
         use = compute.setdefault(at, {})
-        for r in range(step.compute.shape[1]):
-            if step.compute[option, r] > 0:
-                use[r] = use.get(r, 0.0) + float(step.compute[option, r])
+        for r, seconds in enumerate(step.compute[option].tolist()):
+            if seconds > 0:
+                use[r] = use.get(r, 0.0) + seconds
         key: Instance = (step.implementation, row.config, row.batch)
         held = instances.setdefault(at, {})
         held[key] = max(held.get(key, 0.0), row.memory_mb)

@@ -2,65 +2,41 @@
 
 from __future__ import annotations
 
-import bisect
 import heapq
 import itertools
 import math
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from circinus.query import Query
+from circinus_coordinator.planning.decomposition.asked import (
+    LEAST_SHARE,
+    Asked,
+    Way,
+    alike,
+    merged,
+)
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.filling import Filling
-from circinus_coordinator.planning.decomposition.joining import Joined, Joining
+from circinus_coordinator.planning.decomposition.joining import Joining
+from circinus_coordinator.planning.decomposition.levels import Levels
+from circinus_coordinator.planning.decomposition.ranks import Ranks
 from circinus_coordinator.planning.decomposition.recipes import Recipe
-from circinus_coordinator.planning.uses import LINK, UPLINK
 
-__all__ = ["Asked", "Standing", "Way"]
+__all__ = ["Standing"]
 
 FloatArray = npt.NDArray[np.float64]
-_LEAST_SHARE = 1e-9
 # Plans a query tries at most, and how much dearer than its cheapest they may be, as a part of a
 # request's worth.
 _TRIES, _NEAR = 8, 0.3
+# Machines of a group that are compared at a time.
+_TRIED = 4
 # How much more of its worth a query has to take than the one that takes its room, and how many
 # may have to go for each at most.
 _DEARER, _DISLODGED = 0.02, 4
-# Machines of a pool that are looked at.
-_LOOK = 64
-Way = tuple[int, tuple[str, ...], float]
-"""Template, device of each position, requests per second."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """A query, and what runs for it.
-
-    Attributes:
-        joined: Its class and site; None where it has no plan.
-        left: Requests per second that are not served.
-        price: What its cheapest plan takes, as a part of its worth.
-        ways: What runs.
-        were: What ran before it lost its place.
-        lacks: The resource it waits for, -1 for none in particular; None where it does not wait.
-    """
-
-    query: Query
-    joined: Joined | None
-    left: float
-    price: float = math.inf
-    ways: list[Way] = field(default_factory=list)
-    were: list[Way] = field(default_factory=list)
-    lacks: int | None = None
-
-    @property
-    def rate(self) -> float:
-        """Requests per second it asks for."""
-        return self.query.rate_rps * self.query.count
+# Of what may be split, the smallest part that is placed by itself.
+_PIECE = 1e-2
 
 
 class Standing:
@@ -68,18 +44,24 @@ class Standing:
 
     Attributes:
         asked: All queries by id.
+        worth: Weighted requests per second served of each.
         prices: `(rows,)`.
+        usd: Value of a US dollar.
+        levels: What is left of each resource.
+        waiting: Those who wait for a resource, cheapest first.
+        users: Those who use a resource, dearest first.
+        freed: Resources that somebody left since `place` was done last.
     """
 
     def __init__(self, market: Market, joining: Joining, prices: FloatArray, usd: float) -> None:
-        self.market, self.prices, self._usd = market, prices, usd
-        self._joining, self._filling = joining, Filling(market)
+        self.market, self.prices, self.usd = market, prices, usd
+        self._joining, self._filling, self.levels = joining, Filling(market, _TRIED), Levels(market)
         self.asked: dict[str, Asked] = {}
-        # By resource: (price, id) of those who wait for it, and of those who use it, in order.
-        self._waiting: dict[int, list[tuple[float, str]]] = defaultdict(list)
-        self._freed: set[int] = set()
-        self._users: dict[int, list[tuple[float, str]]] = defaultdict(list)
-        self._columns = {name: k for k, name in enumerate(market.catalogue.resources)}
+        self.worth: dict[str, float] = {}
+        self.waiting = Ranks(self._lacks)
+        self.users = Ranks(self._uses, dearest_first=True)
+        self.freed: set[int] = set()
+        self._before: dict[str, list[Way]] = {}
         self._loose = {
             name: not any(spec.stateful for spec in pipeline.operators.values())
             for name, pipeline in market.catalogue.scenario.pipelines.items()
@@ -88,31 +70,34 @@ class Standing:
     def start(self, everybody: Iterable[tuple[Asked, Sequence[Way]]]) -> None:
         """Put everybody where they are, and those who lack something wherever there is room."""
         lacking = []
+        for number, kind in self.market.of_class():
+            for found in kind.templates.found:  # a change is to find all of it ready
+                self._filling.recipe(number, found.options)
         for asked, ways in everybody:
-            self.asked[asked.query.id] = asked
-            for template, devices, rate in ways:
-                self._filling.put(self._recipe(asked, template), devices, rate)
-                asked.left -= rate
-            asked.ways += ways
-            for row in self._used(asked):
-                self._users[row].append((asked.price, asked.query.id))
-            if asked.left <= _LEAST_SHARE * asked.rate:
-                asked.left = 0.0
-            elif asked.query.demand_rps > 0 and asked.price < math.inf:
-                lacking.append(asked.query.id)
-        for users in self._users.values():
-            users.sort()
+            name = asked.query.id
+            self.asked[name] = asked
+            for way in ways:
+                self._add(asked, way)
+            if not asked.served_whole() and asked.query.demand_rps > 0 and asked.price < math.inf:
+                lacking.append(name)
+            self._settled(asked, set())
         self._place(lacking, 0)
+        self._before.clear()
+
+    def grow(self) -> None:
+        """Know the resources that only new sites use; they have no price yet."""
+        self.levels.grow()
+        new = len(self.levels.left) - len(self.prices)
+        self.prices = np.append(self.prices, np.zeros(new))
 
     def leave(self, names: Collection[str]) -> None:
         """Queries go for good."""
         for name in names:
             self._take_out(self.asked[name])
-            self._call(self.asked[name])
-            del self.asked[name]
+            del self.asked[name], self.worth[name], self._before[name]
 
-    def place(self, names: Sequence[str], also: int) -> list[str]:
-        """Place queries as far as there is room; who is served in full now.
+    def place(self, names: Sequence[str], also: int) -> None:
+        """Place queries as far as there is room.
 
         Those that take least of their worth come first. Served ones that take more may lose their
         places, and are looked after next.
@@ -121,161 +106,240 @@ class Standing:
             names: Who has to be placed.
             also: How many are asked as well of those who wait for what became free.
         """
-        freed = [self._waiting[row] for row in self._freed if self._waiting[row]]
-        hopeful = [name for _, name in itertools.islice(heapq.merge(*freed), also)]
-        self._freed.clear()
-        return self._place([*names, *hopeful], _DISLODGED * len(names))
+        self._place(names, _DISLODGED * len(names))
+        free = [row for row in sorted(self.freed) if self.levels.some(row)]
+        hopeful = itertools.islice(self.waiting.leave(free), also)
+        self._place(list(dict.fromkeys(hopeful)), 0)
 
-    def _place(self, queue: Sequence[str], budget: int) -> list[str]:
+    def touched(self) -> list[Asked]:
+        """Whoever was asked, or lost something, since `changed`."""
+        return [self.asked[name] for name in self._before]
+
+    def served(self) -> list[str]:
+        """Whoever is served in full since `changed`, and was not before."""
+        return [
+            name
+            for name, before in self._before.items()
+            if (asked := self.asked[name]).left <= 0
+            and math.fsum(rate for _, _, rate in before) < asked.rate * (1 - _PIECE * _PIECE)
+        ]
+
+    def changed(self) -> dict[str, list[Way]]:
+        """What runs now of whoever runs otherwise than when this was asked last."""
+        found = {}
+        for name, before in self._before.items():
+            asked = self.asked[name]
+            if not alike(merged(before), merged(asked.ways)):
+                found[name] = asked.running()
+        self._before.clear()
+        self.freed.clear()
+        return found
+
+    def splits(self, asked: Asked) -> bool:
+        """Whether its traffic may go several ways."""
+        return asked.query.splittable and self._loose[asked.query.pipeline]
+
+    def plans(self, asked: Asked) -> list[int]:
+        """What a query may have, cheapest first."""
+        if asked.joined is None or asked.query.demand_rps <= 0:
+            return []
+        if asked.plans is None:
+            found, value = self._joining.choices(
+                asked.joined, asked.query.slo, self.prices, self.usd
+            )
+            near = value <= value.min(initial=math.inf) + _NEAR * asked.query.weight
+            asked.plans = found[near][:_TRIES].tolist()
+            asked.values = value[near][:_TRIES].tolist()
+        return asked.plans
+
+    def remembers(self, asked: Asked, template: int) -> bool:
+        """Whether those machines of a plan that have no like have the memory for it."""
+        joined, members = asked.joined, self.market.sites.members
+        assert joined is not None
+        nodes = self.market.classes[joined.kind].sites[joined.site].nodes
+        return all(
+            self._filling.lacking(some[0], held) <= self._filling.memory_mb(some[0])
+            for at, held in self._recipe(asked, template).instances.items()
+            if len(some := members[nodes[at]]) == 1
+        )
+
+    def give_up(self, asked: Asked, most: Mapping[int, float]) -> None:
+        """Take from a query what goes beyond these rates of its templates."""
+        self._before.setdefault(asked.query.id, list(asked.ways))
+        rows, left = self._used(asked), dict(most)
+        ways, asked.ways = asked.ways, []
+        for template, devices, rate in ways:
+            keep = min(rate, left.get(template, 0.0))
+            keep = keep if keep >= asked.rate * _PIECE * _PIECE else 0.0
+            left[template] = left.get(template, 0.0) - keep
+            if keep < rate:
+                self._remove(asked, (template, devices, rate))
+                asked.were.append((template, devices, rate - keep))
+            if 0 < keep < rate:
+                self._add(asked, (template, devices, keep))
+            elif keep:
+                asked.ways.append((template, devices, rate))
+        self._settled(asked, rows)
+
+    def raise_to(self, asked: Asked, rates: Mapping[int, float]) -> None:
+        """Let a query that may be split have these rates of its templates, or as much of others."""
+        rows, least = self._used(asked), asked.rate * _PIECE * _PIECE
+        for template, wanted in rates.items():
+            has = math.fsum(way[2] for way in asked.ways if way[0] == template)
+            more = min(wanted - has, asked.left)
+            if more > least:
+                self._pour(asked, template, more, whole=False)
+        lacking = min(math.fsum(rates.values()) - (asked.rate - asked.left), asked.left)
+        if lacking > least and asked.joined is not None:
+            some = self.levels.fitting(asked.joined, self.plans(asked), lacking * _PIECE)
+            for template in some:
+                if lacking > least:
+                    lacking = self._pour(asked, template, lacking, whole=False)
+        self._settled(asked, rows)
+
+    def fill_up(self, asked: Asked) -> None:
+        """Let a query have of any of its plans what it lacks, first of those it gave up."""
+        rows = self._used(asked)
+        self._put(asked)
+        self._settled(asked, rows)
+
+    def _place(self, queue: Sequence[str], budget: int) -> None:
         line: list[tuple[float, str]] = []
-        plans: dict[str, list[int]] = {}
+        lined: set[str] = set()
         for name in queue:
-            self._line_up(name, line, plans)
+            self._line_up(name, line, lined)
         while line:
-            price, name = heapq.heappop(line)
+            _, name = heapq.heappop(line)
+            lined.discard(name)
             asked = self.asked[name]
             rows = self._used(asked)
-            done = self._put(asked, plans[name])
+            done = self._put(asked)
             while not done and budget > 0:
-                out = self._dearest(asked, plans[name])
+                out = self._dearest(asked)
                 if out is None:
                     break
                 budget -= 1
                 self._take_out(self.asked[out])
-                self._line_up(out, line, plans)
-                done = self._put(asked, plans[name])
-            for row in self._used(asked) - rows:
-                bisect.insort(self._users[row], (price, name))
-            if not done and plans[name]:
-                room = self._rooms(asked, plans[name][0])
-                asked.lacks = min(room, key=lambda row: room[row], default=-1)
-                bisect.insort(self._waiting[asked.lacks], (price, name))
-        return [name for name in queue if self.asked[name].left <= 0]
+                self._line_up(out, line, lined)
+                done = self._put(asked)
+            self._settled(asked, rows)
 
-    def _line_up(
-        self, name: str, line: list[tuple[float, str]], plans: dict[str, list[int]]
-    ) -> None:
+    def _line_up(self, name: str, line: list[tuple[float, str]], lined: set[str]) -> None:
         asked = self.asked[name]
-        self._call(asked)
-        if name not in plans:
-            plans[name] = self._plans(asked)
-        if (asked.price, name) not in line:
+        asked.lacks = None
+        if self.plans(asked) and not asked.ways:
+            asked.price = asked.values[0] / asked.query.weight
+        if name not in lined:
+            lined.add(name)
             heapq.heappush(line, (asked.price, name))
 
-    def _plans(self, asked: Asked) -> list[int]:
-        """What a query may have, cheapest first."""
-        if asked.joined is None or asked.query.demand_rps <= 0:
-            return []
-        found, value = self._joining.choices(asked.joined, asked.query.slo, self.prices, self._usd)
-        if not len(found):
-            return []
-        weight = asked.query.weight
-        if not asked.ways:
-            asked.price = float(value[0]) / weight
-        near = found[value <= value[0] + _NEAR * weight]
-        return [int(template) for template in near[:_TRIES]]
-
-    def _put(self, asked: Asked, templates: Sequence[int]) -> bool:
+    def _put(self, asked: Asked) -> bool:
         """Whether all of a query is served."""
         joined, query = asked.joined, asked.query
         if joined is None:
             return False
-        nodes = self.market.classes[joined.kind].sites[joined.site].nodes
-        whole = not (query.splittable and self._loose[query.pipeline])
+        self._before.setdefault(query.id, list(asked.ways))
+        whole = not self.splits(asked)
         self._back(asked, whole=whole)
-        for template in templates:
-            steps = self._recipe(asked, template)
+        least = query.rate_rps if whole else asked.left * _PIECE
+        for template in self.levels.fitting(joined, self.plans(asked), least):
             while asked.left > 0:
                 part = query.rate_rps if whole else asked.left
-                pieces, rest = self._filling.place(steps, nodes, part, whole=whole)
-                asked.ways += [(template, devices, rate) for devices, rate in pieces]
-                asked.left -= part - rest
-                if asked.left <= _LEAST_SHARE * asked.rate:
-                    asked.left = 0.0
-                if rest > 0:
+                if self._pour(asked, template, part, whole=whole) > 0:
                     break
         return asked.left <= 0
+
+    def _pour(self, asked: Asked, template: int, rate: float, *, whole: bool) -> float:
+        """Let a query have so much of a plan; what there was no room for."""
+        joined = asked.joined
+        assert joined is not None
+        nodes = self.market.classes[joined.kind].sites[joined.site].nodes
+        pieces, rest = self._filling.place(
+            self._recipe(asked, template), nodes, rate, whole=whole, parts=(_PIECE,)
+        )
+        for devices, each in pieces:
+            asked.ways.append((template, devices, each))
+            self.levels.take(joined, template, each)
+        asked.left -= rate - rest
+        asked.served_whole()
+        return rest
 
     def _back(self, asked: Asked, *, whole: bool) -> None:
         """Put a query where it was, as far as there is room."""
         for template, devices, rate in asked.were:
-            steps = self._recipe(asked, template)
-            most = min(rate, self._filling.limit(steps, devices))
-            if most >= rate * (1.0 if whole else _LEAST_SHARE):
-                self._filling.put(steps, devices, most)
-                asked.ways.append((template, devices, most))
-                asked.left -= most
+            rate = min(rate, asked.left)
+            most = min(rate, self._filling.limit(self._recipe(asked, template), devices))
+            if most > 0 and most >= rate * (1.0 if whole else LEAST_SHARE):
+                self._add(asked, (template, devices, most))
         asked.were.clear()
-        if asked.left <= _LEAST_SHARE * asked.rate:
-            asked.left = 0.0
+        asked.served_whole()
 
-    def _dearest(self, asked: Asked, templates: Sequence[int]) -> str | None:
-        """Who takes most of their worth of what a query lacks most, if that is more than it."""
-        if not templates or asked.joined is None:
-            return None
-        room = self._rooms(asked, templates[0])
-        scarce = [row for row in room if self._users[row]]
-        if not scarce:
-            return None
-        price, name = self._users[min(scarce, key=lambda row: room[row])][-1]
-        return name if price > asked.price + _DEARER else None
-
-    def _rooms(self, asked: Asked, template: int) -> dict[int, float]:
-        """Requests per second that each resource has room for."""
+    def _add(self, asked: Asked, way: Way) -> None:
+        """Let something run; no questions asked."""
+        template, devices, rate = way
         assert asked.joined is not None
-        kind = self.market.classes[asked.joined.kind]
-        use, rows = kind.templates.use[template], kind.rows[asked.joined.site]
-        return {int(rows[f]): self._room(int(rows[f])) / use[f] for f in np.flatnonzero(use > 0)}
+        self._filling.put(self._recipe(asked, template), devices, rate)
+        self.levels.take(asked.joined, template, rate)
+        asked.ways.append(way)
+        asked.left -= rate
 
-    def _call(self, asked: Asked) -> None:
-        """Let a query wait no longer."""
-        if asked.lacks is not None:
-            _remove(self._waiting[asked.lacks], (asked.price, asked.query.id))
-            asked.lacks = None
+    def _remove(self, asked: Asked, way: Way) -> None:
+        """Give back what something that ran has taken."""
+        template, devices, rate = way
+        assert asked.joined is not None
+        self._filling.release(self._recipe(asked, template), devices, rate)
+        self.levels.take(asked.joined, template, -rate)
+        self.freed.update(self.levels.rows(asked.joined, template))
+        self._filling.reopen(set(devices))
+        asked.left += rate
 
-    def _room(self, row: int) -> float:
-        """What is left of a resource; of a large pool, about."""
-        name, one, two = self.market.sites.resources.key(row)
-        some, others = self.market.sites.members[one], self.market.sites.members[two]
-        if name == LINK:
-            pairs = [(a, b) if a < b else (b, a) for a in some[:_LOOK] for b in others[:_LOOK]]
-            left = sum(self._filling.on_link(pair) for pair in pairs if pair[0] != pair[1])
-            return left * len(some) * len(others) / len(pairs)
-        if name == UPLINK:
-            return sum(map(self._filling.uplink, some[:_LOOK])) * len(some) / len(some[:_LOOK])
-        column = self._columns[name]
-        left = sum(self._filling.free(device)[column] for device in some[:_LOOK])
-        return left * len(some) / len(some[:_LOOK])
+    def _settled(self, asked: Asked, rows: set[int]) -> None:
+        """Remember what a query has and lacks; it used these rows before."""
+        name = asked.query.id
+        self.worth[name] = asked.worth
+        for row in self._used(asked) - rows:
+            self.users.add(row, asked.price, name)
+        asked.lacks = None
+        if asked.left > 0 and asked.plans and asked.joined is not None:
+            asked.lacks = next(iter(self.levels.scarcest(asked.joined, asked.plans[0])), -1)
+            self.waiting.add(asked.lacks, asked.price, name)
+
+    def _dearest(self, asked: Asked) -> str | None:
+        """Who takes most of their worth of what a query lacks most, if that is more than it."""
+        plans = self.plans(asked)
+        if not plans or asked.joined is None:
+            return None
+        for row in self.levels.scarcest(asked.joined, plans[0]):
+            first = self.users.first(row)
+            if first is not None:
+                return first[1] if first[0] > asked.price + _DEARER else None
+        return None
 
     def _take_out(self, asked: Asked) -> None:
-        for row in self._used(asked):
-            _remove(self._users[row], (asked.price, asked.query.id))
-            self._freed.add(row)
-        for template, devices, rate in asked.ways:
-            self._filling.release(self._recipe(asked, template), devices, rate)
-        self._filling.reopen({device for _, devices, _ in asked.ways for device in devices})
-        asked.were = asked.ways
-        asked.ways = []
+        self._before.setdefault(asked.query.id, asked.ways)
+        asked.were, asked.ways = asked.ways, []
+        for way in asked.were:
+            self._remove(asked, way)
         asked.left = asked.rate
+        self.worth[asked.query.id] = 0.0
+
+    def _lacks(self, name: str, row: int, price: float) -> bool:
+        asked = self.asked.get(name)
+        return asked is not None and asked.lacks == row and asked.price == price
+
+    def _uses(self, name: str, row: int, price: float) -> bool:
+        asked = self.asked.get(name)
+        return asked is not None and asked.price == price and row in self._used(asked)
 
     def _used(self, asked: Asked) -> set[int]:
         """Resources that a query uses."""
-        return {row for way in asked.ways for row in self._rows(asked, way[0])}
-
-    def _rows(self, asked: Asked, template: int) -> list[int]:
-        assert asked.joined is not None
-        kind = self.market.classes[asked.joined.kind]
-        rows = kind.rows[asked.joined.site]
-        return [int(row) for row in rows[kind.templates.use[template] > 0]]
+        if asked.joined is None:
+            return set()
+        some = {way[0] for way in asked.ways}
+        return {row for template in some for row in self.levels.rows(asked.joined, template)}
 
     def _recipe(self, asked: Asked, template: int) -> Recipe:
         assert asked.joined is not None
         kind = asked.joined.kind
         options = self.market.classes[kind].templates.found[template].options
         return self._filling.recipe(kind, options)
-
-
-def _remove(ordered: list[tuple[float, str]], entry: tuple[float, str]) -> None:
-    at = bisect.bisect_left(ordered, entry)
-    if ordered[at : at + 1] == [entry]:
-        del ordered[at]

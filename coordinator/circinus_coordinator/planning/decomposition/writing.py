@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from circinus_coordinator.planning.decomposition.placement import Placed
 from circinus_coordinator.planning.decomposition.refusing import Refusing
 from circinus_coordinator.planning.decomposition.solve import Solution
 from circinus_coordinator.planning.decomposition.worth import resource_prices
-from circinus_coordinator.planning.placed import PlacedPlan, place
+from circinus_coordinator.planning.placed import PlacedPlan, place, snapped
 
 __all__ = ["Book", "write"]
 
@@ -51,7 +50,8 @@ def write(
         share = min(1.0, rate / float(market.rate[query]))
         shares[query] += share
         asked = queries[query]
-        assignments.append(book.assignment(asked, kind, template, devices, share, rate))
+        assignments.append(book.assignment(asked, kind, template, devices, share))
+        book.charge(asked, kind, template, devices, rate)
     goodput = math.fsum(
         float(market.weight[q] * market.rate[q]) * min(1.0, share) for q, share in shares.items()
     )
@@ -89,21 +89,33 @@ class Book:
         template: int,
         devices: tuple[str, ...],
         share: float,
-        rate: float,
     ) -> Assignment:
         """One line of the decision."""
-        plan = self._plan(kind, template, devices)
-        key = (kind, template)
-        if key not in self._placed:
-            self._placed[key] = place(self._market.catalogue, asked, plan)
-        placed = self._placed[key]
         told = (kind, template, asked.slo)
         if told not in self._estimates:
-            mine = dataclasses.replace(placed, query=asked)
-            self._estimates[told] = mine.estimate()
+            known = self._market.classes[kind].templates
+            accuracy = float(known.accuracy[template])
+            self._estimates[told] = Estimate(
+                latency_ms=snapped(float(known.latency_ms[template]), asked.slo.latency_ms),
+                accuracy=accuracy if accuracy >= 0 else None,
+                cost_usd_per_1000=snapped(
+                    float(known.usd[template]) * 1000, asked.slo.cost_usd_per_1000
+                ),
+            )
+        plan = self._plan(kind, template, devices)
+        return Assignment(query=asked.id, share=share, plan=plan, estimate=self._estimates[told])
+
+    def charge(
+        self, asked: Query, kind: int, template: int, devices: tuple[str, ...], rate: float
+    ) -> None:
+        """Count what so many requests per second cost."""
+        key = (kind, template)
+        if key not in self._placed:
+            plan = self._plan(kind, template, devices)
+            self._placed[key] = place(self._market.catalogue, asked, plan)
+        placed = self._placed[key]
         self._usage.append(placed.usage_usd * rate * SECONDS_PER_HOUR)
         self._network.append(placed.network_usd * rate * SECONDS_PER_HOUR)
-        return Assignment(query=asked.id, share=share, plan=plan, estimate=self._estimates[told])
 
     def _plan(self, kind: int, template: int, devices: tuple[str, ...]) -> Plan:
         key = (kind, template, devices)
