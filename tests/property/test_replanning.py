@@ -107,7 +107,7 @@ def test_a_class_never_seen_is_compiled_and_nothing_else_is_planned_anew(
     monkeypatch.setattr(planner, "settle", None)
     change = planner.change(add=[new])
     assert new.id in change.served
-    assert checker.violations(planner.scenario, planner.decision()) == []
+    assert change.goodput_rps <= change.bound_rps
 
 
 def test_a_query_from_a_source_never_seen_is_planned_too() -> None:
