@@ -9,6 +9,7 @@ admitted one by one on the ledger (`greedy`), in rounds, the first of them at th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from circinus.decision import Decision
@@ -35,29 +36,42 @@ _FEW = 200
 
 
 def decomposed(
-    scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None, clock: Clock
+    scenario: Scenario,
+    *,
+    effort: Stop,
+    seed: int,
+    previous: Decision | None,
+    clock: Clock,
+    executor: Executor | None = None,
 ) -> Decision:
-    """Plan; see the module."""
+    """Plan; see the module. Many queries at large are priced on the executor, if there is one."""
     one_by_one = scenario.queueing or len(scenario.queries) <= _FEW
     if promised(scenario):
 
         def plan(first: Scenario) -> Decision:
-            return decomposed(first, effort=effort, seed=seed, previous=previous, clock=clock)
+            return decomposed(
+                first, effort=effort, seed=seed, previous=previous, clock=clock, executor=executor
+            )
 
         return with_minimums(scenario, plan, seed=seed, clock=clock, one_by_one=one_by_one)
     if one_by_one:
         return greedy(scenario, effort=effort, seed=seed, previous=previous, clock=clock)
-    return at_large(scenario, seed=seed, clock=clock, previous=previous)
+    return at_large(scenario, seed=seed, clock=clock, previous=previous, executor=executor)
 
 
 def at_large(
-    scenario: Scenario, *, seed: int, clock: Clock, previous: Decision | None = None
+    scenario: Scenario,
+    *,
+    seed: int,
+    clock: Clock,
+    previous: Decision | None = None,
+    executor: Executor | None = None,
 ) -> Decision:
     """Plan a scenario in which nothing waits, of any size, by the relaxation alone.
 
     From a previous decision come prices and plans to start with, and what stays where it is.
     """
-    found = solved(scenario, seed=seed, clock=clock, previous=previous)
+    found = solved(scenario, seed=seed, clock=clock, previous=previous, executor=executor)
     written = write(
         found.market, found.solution, found.placed, planner=NAME, seed=seed, seconds=found.seconds
     )
@@ -84,11 +98,16 @@ class Solved:
 
 
 def solved(
-    scenario: Scenario, *, seed: int, clock: Clock, previous: Decision | None = None
+    scenario: Scenario,
+    *,
+    seed: int,
+    clock: Clock,
+    previous: Decision | None = None,
+    executor: Executor | None = None,
 ) -> Solved:
     """What `at_large` writes down."""
     started = clock()
-    found = market(Catalogue(scenario))
+    found = market(Catalogue(scenario), executor)
     kept = keep(found, previous) if previous else []
     prices = row_prices(found, previous.prices) if previous and previous.prices else None
     compiled = clock()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Protocol
 
 from circinus.decision import Decision
@@ -12,7 +14,7 @@ from circinus_coordinator.planning.baselines import BASELINES
 from circinus_coordinator.planning.decomposed import NAME, decomposed
 from circinus_coordinator.planning.stop import MaxIterations, Stop
 
-__all__ = ["PLANNERS", "Planner", "plan"]
+__all__ = ["NAME", "PLANNERS", "Planner", "plan"]
 
 # Rounds of the greedy way: on generated scenarios of 60 queries that wait, a second of CPU; twice
 # as many served 0 to 2 % more.
@@ -47,6 +49,7 @@ def plan(
     previous: Decision | None = None,
     planner: str = NAME,
     clock: Callable[[], float] | None = None,
+    executor: Executor | None = None,
 ) -> Decision:
     """Decide where every operator of every query runs, with which config and share.
 
@@ -60,6 +63,8 @@ def plan(
         previous: The decision in force; of equally good answers the one that moves least wins.
         planner: Name in `PLANNERS`.
         clock: Seconds from any origin; None reports zeros and makes time limits void.
+        executor: Where to look for plans of many queries that do not wait, class by class; None
+            for here. The decision is the same. Tasks and answers can be pickled.
 
     Raises:
         InvalidInput: For an unknown planner.
@@ -68,7 +73,10 @@ def plan(
         raise InvalidInput(
             f"unknown planner {planner!r}", remedy=f"known: {', '.join(sorted(PLANNERS))}"
         )
-    return PLANNERS[planner](
+    chosen = PLANNERS[planner]
+    if planner == NAME and executor is not None:
+        chosen = functools.partial(decomposed, executor=executor)
+    return chosen(
         scenario,
         effort=effort or MaxIterations(_ROUNDS),
         seed=seed,

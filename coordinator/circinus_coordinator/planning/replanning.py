@@ -18,6 +18,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,8 +84,9 @@ class Replanner:
         seed: int = 0,
         previous: Decision | None = None,
         clock: Clock = _still,
+        executor: Executor | None = None,
     ) -> None:
-        """Plan all queries, cold or from a previous decision.
+        """Plan all queries, cold or from a previous decision; on an executor, if there is one.
 
         Raises:
             InvalidInput: Where queries keep each other waiting, or tenants are promised shares.
@@ -101,7 +103,7 @@ class Replanner:
                 key="tenants",
                 remedy="leave them out, or plan anew with the previous decision",
             )
-        self._seed, self._clock = seed, clock
+        self._seed, self._clock, self._executor = seed, clock, executor
         self._start(scenario, previous)
 
     @property
@@ -158,7 +160,13 @@ class Replanner:
         return write(fresh, solution, placed, planner=NAME, seed=self._seed, seconds={})
 
     def _start(self, scenario: Scenario, previous: Decision | None) -> None:
-        found = solved(scenario, seed=self._seed, clock=self._clock, previous=previous)
+        found = solved(
+            scenario,
+            seed=self._seed,
+            clock=self._clock,
+            previous=previous,
+            executor=self._executor,
+        )
         solution, units = found.solution, found.solution.units
         self._scenario = dataclasses.replace(scenario, queries=())
         self._joining, self._usd = Joining(found.market), solution.usd

@@ -12,15 +12,20 @@ left out, which only lets more through. Sums are rounded outwards.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from circinus_coordinator.planning.decomposition.classes import Market
+from circinus_coordinator.planning.decomposition.classes import Market, QueryClass
 from circinus_coordinator.planning.decomposition.pool import Units
 from circinus_coordinator.planning.decomposition.pricing import cheapest_known, exact, learn
+from circinus_coordinator.planning.labels import Found
 
 __all__ = ["Priced", "lagrangian", "price_all"]
 
@@ -84,33 +89,137 @@ def price_all(
         wanted: Look for no plan that is dearer than a request is worth.
     """
     priced = Priced(len(units))
-    edges = np.flatnonzero(np.diff(units.kind, prepend=-1, append=-1))
-    for a, b in itertools.pairwise(edges):
-        kind = market.classes[int(units.kind[a])]
-        key = units.site[a:b] * len(kind.asks) + units.ask[a:b]
-        pairs, pair = np.unique(key, return_inverse=True)
-        sites, asks = np.divmod(pairs, len(kind.asks))
-        worth = np.zeros(len(sites))
-        np.maximum.at(worth, pair, units.weight[a:b])
-        priced.improved += learn(kind, prices, usd, sites, asks)
-        best, known = cheapest_known(kind, prices, usd, sites, asks)
-        most = worth if wanted else np.full(len(sites), np.inf)
-        cutoff = np.maximum(np.minimum(known, most) * (1 - _ALIKE) - slack * worth, 0.0)
-        value = np.minimum(known, cutoff)
-        at_once = int(np.clip(_CELLS // len(kind.layout.uplink) ** 2, 8, _AT_ONCE))
-        for start in range(0, len(sites), at_once):
-            part = slice(start, start + at_once)
-            found = exact(kind, prices, usd, sites[part], asks[part], cutoff[part])
-            priced.improved += kind.templates.add(found)
-            for k, plan in enumerate(found, start):
-                if plan is not None:
-                    value[k] = known[k] = plan.value
-                    best[k] = kind.templates.number(plan)
-        # Where nothing is below its cutoff the least value may lie anywhere above it.
-        priced.value[a:b] = np.minimum(value, worth)[pair]
-        useful = np.flatnonzero(known[pair] < units.weight[a:b])
-        priced.add(useful + a, best[pair[useful]])
+    edges = np.flatnonzero(np.diff(units.kind, prepend=-1, append=-1)).tolist()
+    spans = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    kinds = [market.classes[int(units.kind[span.start])] for span in spans]
+    columns: dict[int, tuple[IntArray, IntArray]] = {}
+    for wave in _waves(kinds) if market.executor else [[k] for k in range(len(kinds))]:
+        asked = [
+            _asked(kinds[k], units, spans[k], prices, usd, slack=slack, wanted=wanted) for k in wave
+        ]
+        for k, one, found in zip(wave, asked, _answers(market, asked), strict=True):
+            kinds[k].templates.add(found)
+            priced.improved += len(kinds[k].templates) - one.knew
+            columns[k] = _taken(priced, kinds[k], units, spans[k], one, found)
+    for k in range(len(kinds)):
+        priced.add(*columns[k])
     return priced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What one class is asked about: all it takes to answer, wherever that is.
+
+    Attributes:
+        kind: The class, its members left out.
+        knew: Plans known before.
+        site: `(pairs,)` and so are all others.
+        pair: `(units,)` the pair of each unit.
+    """
+
+    kind: QueryClass
+    prices: FloatArray
+    usd: float
+    knew: int
+    site: IntArray
+    ask: IntArray
+    pair: IntArray
+    worth: FloatArray
+    best: IntArray
+    known: FloatArray
+    cutoff: FloatArray
+
+    def answer(self) -> list[Found | None]:
+        """The best plan of each pair, None where none is below its cutoff."""
+        kind, answers = self.kind, list[Found | None]()
+        at_once = int(np.clip(_CELLS // len(kind.layout.uplink) ** 2, 8, _AT_ONCE))
+        for start in range(0, len(self.site), at_once):
+            part = slice(start, start + at_once)
+            found = exact(
+                kind, self.prices, self.usd, self.site[part], self.ask[part], self.cutoff[part]
+            )
+            kind.templates.add(found)  # what is known helps to guess
+            answers += found
+        return answers
+
+
+def _waves(kinds: Sequence[QueryClass]) -> list[list[int]]:
+    """Classes that may be asked at once: of each family one.
+
+    A class learns from the plans that others of its family have found before, so that these go
+    one after another, and the outcome is the same as if all did.
+    """
+    waves: list[list[int]] = []
+    seen: Counter[int] = Counter()
+    for k, kind in enumerate(kinds):
+        turn = seen[id(kind.templates.family)]
+        seen[id(kind.templates.family)] += 1
+        if turn == len(waves):
+            waves.append([])
+        waves[turn].append(k)
+    return waves
+
+
+def _asked(
+    kind: QueryClass,
+    units: Units,
+    span: slice,
+    prices: FloatArray,
+    usd: float,
+    *,
+    slack: float,
+    wanted: bool,
+) -> _Asked:
+    key = units.site[span] * len(kind.asks) + units.ask[span]
+    pairs, pair = np.unique(key, return_inverse=True)
+    sites, asks = np.divmod(pairs, len(kind.asks))
+    worth = np.zeros(len(sites))
+    np.maximum.at(worth, pair, units.weight[span])
+    knew = len(kind.templates)
+    learn(kind, prices, usd, sites, asks)
+    best, known = cheapest_known(kind, prices, usd, sites, asks)
+    most = worth if wanted else np.full(len(sites), np.inf)
+    none = kind.query[:0]
+    return _Asked(
+        kind=dataclasses.replace(kind, query=none, site=none, ask=none),
+        prices=prices,
+        usd=usd,
+        knew=knew,
+        site=sites,
+        ask=asks,
+        pair=pair,
+        worth=worth,
+        best=best,
+        known=known,
+        cutoff=np.maximum(np.minimum(known, most) * (1 - _ALIKE) - slack * worth, 0.0),
+    )
+
+
+def _answers(market: Market, asked: Sequence[_Asked]) -> Iterable[list[Found | None]]:
+    if market.executor is None:
+        return map(_Asked.answer, asked)
+    return market.executor.map(_Asked.answer, asked)
+
+
+def _taken(
+    priced: Priced,
+    kind: QueryClass,
+    units: Units,
+    span: slice,
+    asked: _Asked,
+    found: Sequence[Found | None],
+) -> tuple[IntArray, IntArray]:
+    """Set the values of a class's units; columns that may help."""
+    known, best = asked.known, asked.best
+    value = np.minimum(known, asked.cutoff)
+    for k, plan in enumerate(found):
+        if plan is not None:
+            value[k] = known[k] = plan.value
+            best[k] = kind.templates.number(plan)
+    # Where nothing is below its cutoff the least value may lie anywhere above it.
+    priced.value[span] = np.minimum(value, asked.worth)[asked.pair]
+    useful = np.flatnonzero(known[asked.pair] < units.weight[span])
+    return useful + span.start, best[asked.pair[useful]]
 
 
 def lagrangian(units: Units, prices: FloatArray, capacity: FloatArray, value: FloatArray) -> float:

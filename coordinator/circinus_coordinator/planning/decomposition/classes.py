@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,7 @@ class Market:
         sites: The nodes.
         splittable: Any share may go any way.
         families: Of its classes.
+        executor: Who asks classes for their best plans; None for one after another, here.
     """
 
     catalogue: Catalogue
@@ -78,14 +80,20 @@ class Market:
     sites: Sites
     splittable: npt.NDArray[np.bool_]
     families: dict[tuple[object, ...], Family]
+    executor: Executor | None = None
 
     def of_class(self) -> Iterator[tuple[int, QueryClass]]:
         """The classes with their numbers."""
         return iter(enumerate(self.classes))
 
 
-def market(catalogue: Catalogue) -> Market:
-    """Sort the scenario's queries into classes and compile each class once."""
+def market(catalogue: Catalogue, executor: Executor | None = None) -> Market:
+    """Sort the scenario's queries into classes and compile each class once.
+
+    Args:
+        catalogue: Of the scenario.
+        executor: Where exact pricing is to be done, class by class; what is found is the same.
+    """
     scenario = catalogue.scenario
     # Where nothing waits, nothing is held.
     held = Held(catalogue) if scenario.queueing else None
@@ -123,6 +131,7 @@ def market(catalogue: Catalogue) -> Market:
         sites=sites,
         splittable=np.array([q.splittable and split[q.pipeline] for q in queries], dtype=np.bool_),
         families=families,
+        executor=executor,
     )
 
 

@@ -83,6 +83,7 @@ class Templates:
         found: Each plan as the programme found it (`value` is of the prices then).
         figures: Of these.
         shelf: Figures of plans that others of the family know and this class does not need.
+        family: Whose plans these are.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Templates:
         family: Family,
     ) -> None:
         self._programme, self._layout, self._accuracy = programme, layout, accuracy
-        self._used, self._family = used, family
+        self._used, self.family = used, family
         self._known: dict[Options, int] = {}
         self.found: list[Found] = []
         none = np.zeros(0)
@@ -156,8 +157,8 @@ class Templates:
 
     def look_around(self) -> None:
         """Put what the others of the family have found meanwhile on the shelf."""
-        new = [o for o in self._family.plans[self._seen :] if o not in self._known]
-        self._seen = len(self._family.plans)
+        new = [o for o in self.family.plans[self._seen :] if o not in self._known]
+        self._seen = len(self.family.plans)
         plans = [plan for plan in plans_of(self._programme, new) if plan is not None]
         if plans:
             self._shelved += plans
@@ -178,10 +179,10 @@ class Templates:
         )
 
     def _mean(self, options: Options) -> float:
-        known = self._family.accuracy
+        known = self.family.accuracy
         if options not in known:
             steps = zip(self._programme.steps, options, strict=True)
             mean = self._accuracy.of({step.name: step.rows[o].config for step, o in steps})
             known[options] = -1.0 if mean is None else mean
-            self._family.plans.append(options)
+            self.family.plans.append(options)
         return known[options]
