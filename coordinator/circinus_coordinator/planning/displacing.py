@@ -15,6 +15,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from circinus.query import Query
+from circinus_coordinator.planning.alike import way_of
 from circinus_coordinator.planning.guide import Guide
 from circinus_coordinator.planning.guided import Admission, shaken
 from circinus_coordinator.planning.loads import Ledger
@@ -78,6 +79,7 @@ class Displacing:
         self._guide, self._chosen, self._closed = guide, chosen, closed
         self._queries = [q for q in queries if q.demand_rps > 0]
         self._worth, self._random = worth, generator
+        self._vain: set[tuple[object, ...]] = set()  # newcomers for whom there is no room now
         self._touchy: dict[Tenant, int] = {}  # how often somebody could not come for their sake
         self._alone: dict[tuple[int, int, tuple[str, ...]], float] = {}
         self._now = self._served()
@@ -97,9 +99,14 @@ class Displacing:
         found = self._newcomer(query)
         if found is None:
             return
+        key = (query.id, way_of(found[0].plan), found[1])
+        if key in self._vain:
+            return
         chosen.begin()
         gone = self._made_room(*found)
-        if gone is not None:
+        if gone is None:
+            self._vain.add(key)
+        else:
             again = {q.id: q for q in (query, *gone, *others)}
             worth = shaken({k: self._worth[k] for k in again}, self._random, _SHAKE)
             order = sorted(again.values(), key=lambda q: -worth[q.id])
@@ -108,6 +115,7 @@ class Displacing:
             if after >= self.goodput_rps * (1 - _DEVIATION):
                 chosen.keep()
                 self._now = after
+                self._vain.clear()
                 if after > self.goodput_rps:
                     self.goodput_rps, self.best = after, self._plans()
                 return
