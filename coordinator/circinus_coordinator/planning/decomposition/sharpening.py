@@ -38,7 +38,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 _ROUNDING = 1e-12
 # Branches per grove to prove the bound, fewer of many groves, and rounds of cuts.
-_PROVING, _GROVES_TIMES_BRANCHES = 100, 3_000
+_PROVING, _GROVES_TIMES_BRANCHES = 100, 2_000
 _CUTS = 15, 1
 # Passes in which each grove has a turn, fewer of many groves; none beyond so many.
 _PASSES, _GROVES_TIMES_PASSES = 6, 500
