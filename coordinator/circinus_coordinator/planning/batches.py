@@ -30,6 +30,8 @@ Factors = tuple[float, ...]
 _GRID, _VARIABILITY = 25, 0.05
 # Fewer busy workers keep nobody waiting; their square would underflow.
 _IDLE = 1e-150
+# How finely it is told apart how much longer workers are taken, in lengths of a full batch.
+_HELD = 0.1
 _TOP = (_GRID - 1) / _GRID
 
 
@@ -43,9 +45,13 @@ def factors(sizes: Sequence[int], means: Sequence[float]) -> Factors:
 
 
 def sojourn(
-    station: Station, servers: float, scale: Factors, service: tuple[float, float]
+    station: Station,
+    servers: float,
+    scale: Factors,
+    service: tuple[float, float],
+    held: float = 0.0,
 ) -> tuple[float, float]:
-    """Mean (ms) and variance (ms²) of a request's wait and service together.
+    """Mean (ms) and variance (ms²) of a request's wait for a worker and service together.
 
     Grows with the station's load.
 
@@ -54,31 +60,46 @@ def sojourn(
         servers: Workers.
         scale: Of its batches.
         service: Mean and variance of a full batch's service.
+        held: How much longer a worker is taken for each batch, ms.
     """
+    if station.busy <= _IDLE or service[0] <= 0:
+        return service[0] * scale[0], service[1] * scale[0] ** 2
+    parts = held * station.rate / station.busy / _HELD
+    low = int(parts)
+    found = _sojourn(station, servers, scale, service, low)
+    if parts <= low or math.isinf(found[0]):
+        return found
+    above = _sojourn(station, servers, scale, service, low + 1)
+    part = parts - low
+    if math.isinf(above[0]):  # the grid's end, not the queue's
+        return found if station.busy * (1 + _HELD * parts) < servers else above
+    return tuple(a + part * (b - a) for a, b in zip(found, above, strict=True))  # type: ignore[return-value]
+
+
+def _sojourn(
+    station: Station, servers: float, scale: Factors, service: tuple[float, float], parts: int
+) -> tuple[float, float]:
+    """`sojourn` where batches take so many parts of a full one's length longer."""
     mean, variance = service
-    load = station.busy / servers
+    extra = parts * _HELD
+    load = station.busy / servers * (1 + extra)
     if load >= 1:
         return math.inf, 0.0
-    if station.busy <= _IDLE or mean <= 0:
-        return mean * scale[0], variance * scale[0] ** 2
-    length = station.busy / station.rate
     cv2 = max(station.second * station.rate / station.busy**2 - 1, 0.0)
-    cv2 = round(cv2 / _VARIABILITY) * _VARIABILITY
+    cv2 = round(cv2 / (1 + extra) ** 2 / _VARIABILITY) * _VARIABILITY
+    length = station.busy / station.rate * (1 + extra)
+    scale = tuple((one + extra) / (1 + extra) for one in scale)
     wait, square, taken, varied, both, *_ = _at(scale, cv2, min(load, _TOP), servers)
     if (lacking := 1 - min(1.0, variability(station, load))) > 0:
         fluid = _in_step(scale, station.rate * length * len(scale) / servers)
         wait, taken = (a + lacking * (b - a) for a, b in zip((wait, taken), fluid, strict=True))
-        least = fluid[0] ** 2 / 3
-        square, varied, both = (
-            square + lacking * (least - square),
-            varied * (1 - lacking),
-            both * (1 - lacking),
-        )
+        square += lacking * (fluid[0] ** 2 / 3 - square)
+        varied, both = varied * (1 - lacking), both * (1 - lacking)
     longer = (1 - _TOP) / (1 - load) if load > _TOP else 1.0
     wait, square = wait * longer, square * longer**2
-    spread = square * length**2 + varied * mean**2 + 2 * both * longer * length * mean
-    own = variance * (varied + taken**2)
-    return wait * length + taken * mean, max(spread + own, 0.0)
+    taken, own = taken * (1 + extra) - extra, (1 + extra) * mean  # without what it is held
+    spread = square * length**2 + varied * own**2 + 2 * both * longer * length * own
+    return wait * length + taken * mean, max(spread + variance * (varied + taken**2), 0.0)
 
 
 def running(station: Station, servers: float, scale: Factors) -> tuple[float, float]:

@@ -424,8 +424,9 @@ class Ledger:
         delay = self.line(step.key)
         if math.isinf(delay.mean):
             return math.inf, 0.0
-        station = lengthened_one(found.station, (delay.held, delay.held**2))
-        whole = sojourn(station, self.replicas(found), step.factors, (mean, variance))
+        whole = sojourn(
+            found.station, self.replicas(found), step.factors, (mean, variance), delay.held
+        )
         return whole[0] + delay.mean, whole[1] + delay.variance
 
     def holding(self, resource: Resource) -> Holding:
