@@ -65,7 +65,7 @@ def parts(now: Loaded, k: int) -> list[Part]:
     pipeline = now.scenario.pipelines[placed.query.pipeline]
     rows = {(r.pipeline, r.operator, r.config, r.device_class, r.batch): r
             for r in now.scenario.profiles}  # fmt: skip
-    regular = placed.use.scv == 0
+    regular = placed.use.scv == 0 or now.ledger.wires.regularity(placed.use.sent)
 
     def sending(
         all_wires: Sequence[tuple[tuple[Resource, ...], float]],

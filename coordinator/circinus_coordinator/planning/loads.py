@@ -501,7 +501,7 @@ class Undo:
 
     def __init__(self, ledger: Ledger, use: Use) -> None:
         self._ledger = ledger
-        self.wires: Before = {}
+        self.wires: Before = {}, {}
         self._linear = {r: ledger.linear.get(r) for r in use.linear}
         self._known = {step.device: ledger.known.get(step.device) for step in use.steps}
         ledger.known.update((device, Known()) for device in self._known)

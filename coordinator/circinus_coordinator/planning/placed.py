@@ -121,8 +121,14 @@ class PlacedPlan:
         exits = list(self._sent(self.exits, self.exit_wires, ledger))
         common = self._common_wires()
         if ledger is not None and common and len(exits) == 1:
-            _set_apart(steps, exits[0][0], ledger.wires.waiting(common, regular=self.use.scv == 0))
+            _set_apart(
+                steps, exits[0][0], ledger.wires.waiting(common, regular=self._regular(ledger))
+            )
         return steps, exits
+
+    def _regular(self, ledger: Ledger) -> float:
+        """How regularly its requests come."""
+        return 1.0 if self.use.scv == 0 else ledger.wires.regularity(self.use.sent)
 
     def _common_wires(self) -> tuple[Resource, ...]:
         """What all of several inputs take that are sent at one instant."""
@@ -139,7 +145,7 @@ class PlacedPlan:
     ) -> tuple[Arrival, ...]:
         if ledger is None:
             return tuple((producer, ms, NO_WAIT) for producer, ms in arrivals)
-        regular = self.use.scv == 0
+        regular = self._regular(ledger)
         return tuple(
             (
                 producer,

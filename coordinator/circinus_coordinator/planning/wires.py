@@ -15,7 +15,7 @@ with one clockwork stream alone nobody waits. What a request sends at one instan
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from circinus_coordinator.planning.latency import APART, dealt_scv, less
 from circinus_coordinator.planning.uses import Resource
@@ -28,7 +28,7 @@ _Wait = tuple[float, float, float]  # mean, variance, chance of any
 # sum of rate x length², and of load x own part of R.
 _Sums = tuple[float, ...]
 _NOTHING: _Sums = (0.0,) * 7
-Before = dict[Resource, _Sums | None]
+Before = tuple[dict[Resource, _Sums | None], dict[tuple[Resource, float], Moments | None]]
 """What some wires carried before."""
 
 
@@ -38,6 +38,8 @@ class Wires:
     def __init__(self) -> None:
         self._sums: dict[Resource, _Sums] = {}
         self._known: dict[Resource, tuple[_Wait, _Wait]] = {}
+        # Of transfers of one length over a wire, their rate, and that times their regularity.
+        self._alike: dict[tuple[Resource, float], Moments] = {}
 
     def add(
         self,
@@ -54,13 +56,17 @@ class Wires:
             scv: Variability of the gaps in each of its `streams`.
             streams: Independent ones; below 1, the part of one.
         """
-        before: Before = {}
+        before: Before = {}, {}
         single = rate_rps / 1e3 / max(1.0, streams)
         regular = 1 - dealt_scv(scv, streams)
         for (wire, ms), count in sent.items():
             held = self._sums.get(wire)
-            before.setdefault(wire, held)
+            before[0].setdefault(wire, held)
+            alike = self._alike.get((wire, ms))
+            before[1][wire, ms] = alike
             rate = rate_rps / 1e3 * count
+            often, steady = alike or (0.0, 0.0)
+            self._alike[wire, ms] = often + rate, steady + rate * regular
             load, second = rate * ms, rate * ms**2
             own = regular * load * single * ms**2 / 2
             more = (rate, load, second, second * ms, regular * load, regular * second, own)
@@ -77,6 +83,7 @@ class Wires:
     ) -> Before:
         """Take back what `add` was told, right but for rounding; what was carried before."""
         held = {wire: self._sums.get(wire) for wire, _ in sent}
+        alike = {key: self._alike.get(key) for key in sent}
         more = Wires()
         more.add(sent, rate_rps, scv, streams)
         for wire, sums in held.items():
@@ -86,34 +93,62 @@ class Wires:
                 for one, gone in zip(sums or _NOTHING, more._sums[wire], strict=True)
             )
             self._sums[wire] = left if left[0] > 0 else _NOTHING
-        return held
+        for key, found in alike.items():
+            (often, steady), (rate, regular) = found or (0.0, 0.0), more._alike[key]
+            self._alike[key] = less(often, rate), less(steady, regular)
+        return held, alike
 
     def restore(self, before: Before) -> None:
         """Take a plan's transfers back."""
-        for wire, sums in before.items():
+        for wire, sums in before[0].items():
             self._known.pop(wire, None)
             if sums is None:
                 self._sums.pop(wire, None)
             else:
                 self._sums[wire] = sums
+        for key, alike in before[1].items():
+            if alike is None:
+                self._alike.pop(key, None)
+            else:
+                self._alike[key] = alike
 
-    def wait(self, wires: tuple[Resource, ...], *, regular: bool) -> Moments:
+    def regularity(self, sent: Iterable[tuple[Resource, float]]) -> float:
+        """How regularly what is as long as a plan's transfers comes; 1 like clockwork, 0 Poisson.
+
+        The least of all its wires: there others may send what is as long.
+        """
+        found = [self._alike[key] for key in sent if key in self._alike]
+        return min((steady / rate for rate, steady in found if rate > 0), default=0.0)
+
+    def wait(self, wires: tuple[Resource, ...], *, regular: float) -> Moments:
         """Mean (ms) and variance (ms²) of a transfer's wait: that for its busiest wire.
 
         Args:
             wires: The wire and the uplinks that it takes, all at once.
-            regular: Whether its requests come like clockwork.
+            regular: How regularly its requests come.
         """
         return self.waiting(wires, regular=regular)[:2]
 
-    def waiting(self, wires: tuple[Resource, ...], *, regular: bool) -> tuple[float, float, float]:
+    def waiting(self, wires: tuple[Resource, ...], *, regular: float) -> tuple[float, float, float]:
         """`wait`, and the chance that there is any: that the wire is busy with others."""
         worst = (0.0, 0.0, 0.0)
         for wire in wires:
             if wire not in self._known:
                 self._known[wire] = _waits(self._sums.get(wire, _NOTHING))
-            worst = max(worst, self._known[wire][regular])
+            worst = max(worst, _mixed(*self._known[wire], regular))
         return worst
+
+
+def _mixed(irregular: _Wait, regular: _Wait, part: float) -> _Wait:
+    if part <= 0 or math.isinf(irregular[0]):
+        return irregular
+    if part >= 1:
+        return regular
+    mean, chance = (one + part * (two - one) for one, two in
+                    ((irregular[0], regular[0]), (irregular[2], regular[2])))  # fmt: skip
+    squares = [variance + m * m for m, variance, _ in (irregular, regular)]
+    square = squares[0] + part * (squares[1] - squares[0])
+    return mean, max(square - mean * mean, 0.0), chance
 
 
 def _waits(sums: _Sums) -> tuple[_Wait, _Wait]:
