@@ -42,8 +42,9 @@ _LONGEST = 10.0
 _MOST_VARIABLE = 0.98
 # Chances smaller than this are rounding, which long services would make seconds² of.
 _ROUNDING = 1e-12
-# How far the others' loads keep up with a pile; by comparison with simulation.
-_CROWDED = 0.7
+# How far the others' loads keep up with a pile, and with one behind a worker that is no faster; by
+# comparison with simulation.
+_CROWDED, _PACED = 0.9, 0.3
 # Times closer than this part of a gap, or a service, are the same.
 _SAME = 1e-6
 # Rarer waits are not looked into.
@@ -275,16 +276,19 @@ def _again(
 def _crowded(k: int, kinds: Sequence[Kind], running: FloatArray) -> FloatArray:
     """`running` while requests pile up before the workers of a kind.
 
-    These never pause then, and as much more of their requests comes to the other workers.
+    These never pause then, and as much more of their requests comes to the other workers, less so
+    where what comes before them held the requests up already.
     """
     load = kinds[k].load
+    paced = any(kinds[before].load >= load for before, _ in kinds[k].after)
+    keeping = _PACED if paced else _CROWDED
     crowd = running.copy()
     crowd[k] = running[k] / running[k, 0]
     for other, part in kinds[k].along:
         more = 1 - part + part / load
         top = running[other, 0]
         if top > 0:
-            crowd[other] = running[other] * (1 + _CROWDED * (min(more, 1 / top) - 1))
+            crowd[other] = running[other] * (1 + keeping * (min(more, 1 / top) - 1))
     return crowd
 
 
