@@ -177,6 +177,38 @@ def test_what_shares_a_link_is_promised_as_simulated(regular: int) -> None:
         assert estimate.latency_ms == pytest.approx(told.simulated_ms, rel=WITHIN)
 
 
+def test_inputs_that_are_sent_at_once_wait_for_each_other_as_simulated() -> None:
+    """Two inputs of 6 and 4 ms over one uplink, then a join; the uplink is half used."""
+    found = scenario({"a": [], "b": [], "c": ["a", "b"]}, dict.fromkeys("abc", 1.0), {}, 50)
+    pipeline = dataclasses.replace(
+        found.pipelines["p"], input_bytes={"a": 125_000.0 * 6, "b": 125_000.0 * 4}
+    )
+    box = dataclasses.replace(found.devices[0], id="box-x", uplink_mbps=1000)
+    query = dataclasses.replace(found.queries[0], source={"a": "box-x", "b": "box-x"})
+    found = dataclasses.replace(
+        found, pipelines={"p": pipeline}, queries=(query,), devices=(*found.devices, box)
+    )
+    promised, decision = judged(found)
+    report = simulate(found, decision, seconds=800, seed=1, shedding=False)
+    assert promised == pytest.approx(report.assignments[0].simulated_ms, rel=WITHIN)
+
+
+def test_the_steps_of_a_clockwork_stream_on_one_machine_keep_out_of_each_others_way() -> None:
+    """20, 15 and 10 ms every 60 ms, by workers that hold 2 of 3 cores."""
+    ms = {"a": 20.0, "b": 15.0, "c": 10.0}
+    found = scenario({"a": [], "b": ["a"], "c": ["b"]}, ms, {}, 1000 / 60, "uniform")
+    rows = tuple(
+        dataclasses.replace(row, compute_s={"cores": 2 * row.latency_ms.mean / 1e3})
+        for row in found.profiles
+    )
+    kind = dataclasses.replace(found.device_classes["box"], cores=3)
+    found = dataclasses.replace(found, profiles=rows, device_classes={"box": kind})
+    catalogue, query = Catalogue(found), found.queries[0]
+    plan = {name: Step(device="box-a", config=Config()) for name in ms}
+    evaluation = evaluate(catalogue, [(place(catalogue, query, plan), 1.0)])
+    assert evaluation.estimates[0].latency_ms == pytest.approx(45, rel=0.01)
+
+
 def promise(rho: float, cv2: float, scv: float, servers: int) -> float:
     """p95 of one step of mean 1 with its waiting."""
     station = Station()

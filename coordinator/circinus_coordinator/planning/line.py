@@ -228,6 +228,7 @@ def _ages(k: int, phase: tuple[float, float], kinds: Sequence[Kind]) -> dict[int
     """Of the kinds that serve the same clockwork plan, how old their jobs are when one comes."""
     gap, came = phase
     twins = {other for other, _ in kinds[k].beside}
+    inputs = {other for other, _ in kinds[k].after}
     found = {}
     for other, part in ((k, 1.0), *kinds[k].along):
         theirs = kinds[other].phase
@@ -236,7 +237,10 @@ def _ages(k: int, phase: tuple[float, float], kinds: Sequence[Kind]) -> dict[int
         age = (came - theirs[1]) % gap
         if min(age, gap - age) < gap * _SAME:
             age = 0.0 if other in twins else gap
-        found[other] = [age + n * gap for n in range(kinds[other].workers - (other == k))]
+        jobs = [age + n * gap for n in range(kinds[other].workers - (other == k))]
+        if other in inputs:  # its own and those before it have ended
+            jobs = [ms for ms in jobs if ms < came - theirs[1] - gap * _SAME]
+        found[other] = jobs
     return found if len(found) > 1 else {}
 
 

@@ -23,6 +23,7 @@ from circinus_coordinator.planning.latency import (
     wait,
     wait_one,
 )
+from circinus_coordinator.planning.spacing import waited
 
 
 @pytest.mark.parametrize("percentile", [95.0, 99.0])
@@ -136,6 +137,28 @@ def test_a_light_load_hardly_waits() -> None:
 
 def test_a_full_station_waits_for_ever() -> None:
     assert waiting(1.0, cv2=1)[0] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("streams", "rho", "exact"),
+    [(2, 0.8, 0.2), (3, 0.8, 0.3378), (5, 0.5, 0.2732), (10, 0.7, 0.6313), (30, 0.8, 1.27)],
+)
+def test_a_few_sources_like_clockwork_wait_as_the_exact_queue_says(
+    streams: int, rho: float, exact: float
+) -> None:
+    """Mean waits in services, from the formula of Roberts, Mocci and Virtamo for nD/D/1."""
+    mean, _ = waiting(rho, cv2=0, scv=0.0, streams=streams)
+    assert mean == pytest.approx(exact, rel=0.05)
+
+
+def test_who_has_waited_before_does_not_wait_again() -> None:
+    """Constant services in a row wait together as long as at the longest one (Friedman 1965)."""
+    before, here = Station(), Station()
+    before.add(0.08, 8.0, 0.0, 1.0, 1)
+    wait_before, _ = wait_one(before, servers=1, utilisation=0.64)
+    here.add(0.08, 10.0, 0.0, 1.0, 1, waited(((8.0, 0.0),), 10.0, 0.08, 0.8))
+    wait_here, _ = wait_one(here, servers=1, utilisation=0.8)
+    assert wait_before + wait_here == pytest.approx(10 * 0.8 / (2 * 0.2))
 
 
 def test_a_rare_long_job_does_not_lengthen_the_wait_for_the_first_of_many_to_end() -> None:

@@ -41,6 +41,16 @@ def test_a_rare_small_transfer_meets_what_is_left_of_one_that_comes_like_clockwo
     assert deviation == pytest.approx(math.sqrt(0.6 * 400 / 3 - 36), rel=1e-3)
 
 
+def test_part_of_a_stream_that_is_dealt_in_turn_waits_as_regularly_as_it_comes() -> None:
+    wires = Wires()
+    wires.add({(WIRE, 5.0): 1}, 60, 1, 0.25)  # every fourth request
+    wires.add({(WIRE, 8.0): 1}, 40, 1, 1)
+    assert wires.regularity([(WIRE, 5.0)]) == pytest.approx(0.75)
+    assert wires.regularity([(WIRE, 8.0)]) == 0
+    waits = [wires.wait((WIRE,), regular=part)[0] for part in (1, 0.75, 0)]
+    assert waits[0] < waits[1] < waits[2]
+
+
 def test_a_full_wire_waits_for_ever() -> None:
     assert waiting((1.0, 10, 1)) == (math.inf, 0)
 
