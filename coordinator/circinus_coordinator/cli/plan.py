@@ -39,15 +39,6 @@ _WHOLE = 1e-6
     help="The decision in force: moved away from as little as possible.",
 )
 @click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes that look for plans, where there are many queries and none waits. The decision "
-    "is the same.",
-)
-@click.option(
     "--out", type=click.Path(path_type=Path), metavar="F", help="Write the decision there."
 )
 @as_json
@@ -57,7 +48,6 @@ def plan(
     seed: int,
     time_limit: float | None,
     previous: Path | None,
-    workers: int,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -67,9 +57,6 @@ def plan(
 
     Exits with 1 where there are queries and none could be admitted.
     """
-    from concurrent.futures import ProcessPoolExecutor
-    from contextlib import nullcontext
-
     from circinus.decision import encode_decision, load_decision, save_decision
     from circinus.scenario import load_scenario
     from circinus_coordinator import planning
@@ -77,16 +64,14 @@ def plan(
     del as_json
     document = load_scenario(scenario)
     before = load_decision(previous) if previous else None
-    with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as executor:
-        decision = planning.plan(
-            document,
-            effort=planning.MaxSeconds(time_limit) if time_limit else None,
-            seed=seed,
-            previous=before,
-            planner=planner or planning.NAME,
-            clock=time.perf_counter,
-            executor=executor,
-        )
+    decision = planning.plan(
+        document,
+        effort=planning.MaxSeconds(time_limit) if time_limit else None,
+        seed=seed,
+        previous=before,
+        planner=planner or planning.NAME,
+        clock=time.perf_counter,
+    )
     if out:
         save_decision(decision, out)
     else:
