@@ -21,7 +21,7 @@ from circinus_coordinator.planning.decomposition.worth import resource_prices
 from circinus_coordinator.planning.displacing import Displacing
 from circinus_coordinator.planning.evaluate import deployment
 from circinus_coordinator.planning.guide import Guide
-from circinus_coordinator.planning.guided import guided, shaken
+from circinus_coordinator.planning.guided import Admission, guided, shaken
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.renting import Renting, rent, with_cost_bound
@@ -41,8 +41,10 @@ _DOLLAR = 1e-3
 _SHAKE = 0.3
 # Up to this many queries, plans are searched for at present loads too: one round in so many.
 _FEW, _GUIDED = 24, 3
+# Part of their latency SLOs within which queries that wait are admitted at first.
+_HEADROOM = 0.7
 # Newcomers that make room for themselves in a round.
-_NEWCOMERS = 50
+_NEWCOMERS = 100
 
 Rank = tuple[float, float, int]
 
@@ -61,8 +63,10 @@ def greedy(
     catalogue, plans = found.catalogue, had if same is None else same.previous(had)
     compiled = clock()
     solution = relax(found, clock=clock)
+    guide = Guide(found, solution, binder)
+    lead = _crowded(catalogue) if scenario.queueing else guide
     relaxed = clock()
-    rounds = _Rounds(Guide(found, solution, binder), solo, plans, seed)
+    rounds = _Rounds(guide, lead, solo, plans, seed)
     best = rounds.run(effort, lambda: clock() - started)
     selected = clock()
     seconds = {
@@ -93,6 +97,12 @@ def _market(scenario: Scenario) -> tuple[Market, Binder, dict[str, Alone]]:
     return found, binder, all_alone(found, binder)
 
 
+def _crowded(catalogue: Catalogue) -> Guide:
+    """Advice that reckons with waiting."""
+    found = market(catalogue, crowded=True)
+    return Guide(found, relax(found), Binder(found))
+
+
 def _plans_of(previous: Decision | None) -> dict[str, list[tuple[float, Plan]]]:
     plans: dict[str, list[tuple[float, Plan]]] = {}
     for assignment in previous.assignments if previous else ():
@@ -101,12 +111,25 @@ def _plans_of(previous: Decision | None) -> dict[str, list[tuple[float, Plan]]]:
 
 
 class _Rounds:
-    """Tries selections until the effort is spent and remembers the best."""
+    """Tries selections until the effort is spent and remembers the best.
+
+    Args:
+        guide: Advice as if nothing waited; knows the cheapest plans.
+        lead: Advice that reckons with waiting; the same where nothing waits.
+        solo: Each query by itself.
+        previous: Plans in force.
+        seed: Of what is drawn.
+    """
 
     def __init__(
-        self, guide: Guide, solo: Mapping[str, Alone], previous: Previous, seed: int
+        self,
+        guide: Guide,
+        lead: Guide,
+        solo: Mapping[str, Alone],
+        previous: Previous,
+        seed: int,
     ) -> None:
-        self.guide, self.catalogue = guide, guide.market.catalogue
+        self.guide, self.lead, self.catalogue = guide, lead, guide.market.catalogue
         self.solo, self.previous = solo, previous
         self.random = random.Random(seed)
         scenario = self.catalogue.scenario
@@ -132,9 +155,15 @@ class _Rounds:
             spent=lambda: effort(0, elapsed()),
         )
         chosen = Selection.of(self.catalogue, [(a.placed, a.share) for a in self.best[1].admitted])
+        if self.lead is not self.guide and self.renting is None:
+            # What was left out for want of time to spare may fit all the same.
+            Admission(self.guide, chosen).serve(self._by(self._worth(self.guide)), {})
         save(self.guide, chosen, self.solo)
         self._consider(chosen)
         return self.best[1]
+
+    def _worth(self, guide: Guide) -> dict[str, float]:
+        return {q.id: 0.0 for q in self.queries} | guide.worth()
 
     def _dollar(self) -> float:
         dearest = max((s.best.usd for s in self.solo.values() if s.best), default=0.0)
@@ -143,10 +172,16 @@ class _Rounds:
 
     def _proposals(self) -> Iterator[Selection]:
         """Selections without end: led by the relaxation, then improved or, of few, searched."""
-        worth = {q.id: 0.0 for q in self.queries} | self.guide.worth()
+        worth = self._worth(self.lead)
+        order = self._by(worth)
         if self.previous:
-            yield guided(self.guide, self._by(worth), self.previous, keep=True)
-        yield guided(self.guide, self._by(worth), self.previous)
+            yield guided(self.lead, order, self.previous, keep=True)
+        headroom = _HEADROOM if self.catalogue.scenario.queueing else 1.0
+        yield guided(self.lead, order, self.previous, headroom=headroom)
+        if self.lead is not self.guide:
+            # Where little waits, what is advised as if nothing did may lead to more.
+            order = self._by(self._worth(self.guide))
+            yield guided(self.guide, order, self.previous, headroom=headroom)
         searched = self._searched()
         turn = 0
         while True:
@@ -161,7 +196,7 @@ class _Rounds:
         best = self._chosen()
         if self._displacing is None or not any(best is one for one in self._known):
             start = Selection.of(self.catalogue, [(a.placed, a.share) for a in best.admitted])
-            self._displacing = Displacing(self.guide, start, self.queries, worth, self.random)
+            self._displacing = Displacing(self.lead, start, self.queries, worth, self.random)
         for _ in range(_NEWCOMERS):
             self._displacing.attempt()
         found = Selection.of(self.catalogue, self._displacing.best)

@@ -48,6 +48,7 @@ def guided(
     *,
     closed: frozenset[str] = frozenset(),
     keep: bool = False,
+    headroom: float = 1.0,
 ) -> Selection:
     """Admit queries in this order, each by the plans the guide advises.
 
@@ -57,13 +58,17 @@ def guided(
         previous: For each query the shares and plans it had; tried first.
         closed: Devices nothing may be placed on.
         keep: Take previous plans over before anybody else is served.
+        headroom: Part of their latency SLOs that plans are admitted within: who comes with no time
+            to spare keeps everybody else away.
     """
     catalogue = guide.market.catalogue
     chosen = Selection(catalogue, Ledger(catalogue.scenario))
     for query in order if keep else ():
         for share, plan in previous.get(query.id, ()):
             readmit(chosen, query, share, plan)
+    chosen.headroom = headroom
     Admission(guide, chosen, closed).serve(order, previous)
+    chosen.headroom = 1.0
     return chosen
 
 

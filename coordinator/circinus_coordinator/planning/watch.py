@@ -15,15 +15,28 @@ from circinus_coordinator.planning.promise import Arrival, Delays, added, promis
 __all__ = ["Watch"]
 
 
+# Whatever the headroom, a plan may take so many times what it takes on an empty fleet.
+_BESIDE_NONE = 1.15
+
+
 class Watch:
-    """One plan's latency against its limit; accuracy and cost do not depend on loads."""
+    """One plan's latency against its limit; accuracy and cost do not depend on loads.
+
+    Args:
+        placed: The plan.
+        headroom: Part of the limit within which it has to be, or nearly what it takes alone, where
+            that is more.
+    """
 
     __slots__ = ("_known", "_least_ms", "_limit", "placed")
 
-    def __init__(self, placed: PlacedPlan) -> None:
+    def __init__(self, placed: PlacedPlan, headroom: float = 1.0) -> None:
         self.placed = placed
         limit = placed.query.slo.latency_ms
         self._limit = math.inf if limit is None else limit * (1 + TOLERANCE)
+        if headroom < 1 and limit is not None:
+            early = max(headroom * limit, _BESIDE_NONE * placed.latency_ms())
+            self._limit = min(self._limit, early)
         self._least_ms: float | None = None
         self._known: tuple[object, bool] | None = None
 

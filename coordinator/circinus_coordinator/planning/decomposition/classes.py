@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from circinus.query import Query, Slo
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.decomposition.crowding import Crowded
 from circinus_coordinator.planning.decomposition.held import HELD, Held
 from circinus_coordinator.planning.decomposition.sites import Layout, Site, Sites
 from circinus_coordinator.planning.decomposition.templates import Family, Templates
@@ -87,16 +88,19 @@ class Market:
         return iter(enumerate(self.classes))
 
 
-def market(catalogue: Catalogue, executor: Executor | None = None) -> Market:
+def market(
+    catalogue: Catalogue, executor: Executor | None = None, *, crowded: bool = False
+) -> Market:
     """Sort the scenario's queries into classes and compile each class once.
 
     Args:
         catalogue: Of the scenario.
         executor: Where exact pricing is to be done, class by class; what is found is the same.
+        crowded: Make up some waiting (`crowding`): for advice, never for a bound.
     """
     scenario = catalogue.scenario
     # Where nothing waits, nothing is held.
-    held = Held(catalogue) if scenario.queueing else None
+    held = (Crowded if crowded else Held)(catalogue) if scenario.queueing else None
     sites = Sites(scenario, (*catalogue.resources, HELD) if held else catalogue.resources)
     sorted_in: dict[tuple[object, ...], tuple[list[int], list[Site]]] = {}
     split: dict[str, bool] = {
