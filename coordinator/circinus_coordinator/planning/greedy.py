@@ -177,11 +177,13 @@ class _Rounds:
         if self.previous:
             yield guided(self.lead, order, self.previous, keep=True)
         headroom = _HEADROOM if self.catalogue.scenario.queueing else 1.0
-        yield guided(self.lead, order, self.previous, headroom=headroom)
+        first = guided(self.lead, order, self.previous, headroom=headroom)
         if self.lead is not self.guide:
             # Where little waits, what is advised as if nothing did may lead to more.
+            self._consider(first)
             order = self._by(self._worth(self.guide))
-            yield guided(self.guide, order, self.previous, headroom=headroom)
+            first = guided(self.guide, order, self.previous, headroom=headroom)
+        yield first
         searched = self._searched()
         turn = 0
         while True:
