@@ -179,7 +179,7 @@ class Displacing:
                 gone.append(victim.placed.query)
             return left >= 0
 
-        while over := chosen.overloads(placed):
+        while over := chosen.ledger.violations(chosen.ledger.resources(placed.use)):
             users = self._least_first(self._users(tenant, over[0][0]))
             if not users or not take_out(users[0]):
                 return None

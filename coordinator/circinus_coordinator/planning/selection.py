@@ -20,7 +20,7 @@ from circinus.fleet import CORES
 from circinus.query import Query
 from circinus_coordinator.planning.candidates import permitted
 from circinus_coordinator.planning.catalogue import Catalogue
-from circinus_coordinator.planning.loads import SLACK, Ledger
+from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
 from circinus_coordinator.planning.placed import PlacedPlan, place, stream
 from circinus_coordinator.planning.search import MOST_SOLVES, Verdict, search
@@ -163,32 +163,13 @@ class Selection:
             undos.append(ledger.remove(placed.use, *stream(placed, held.share)))
         undos.append(ledger.add(placed.use, *stream(placed, share)))
         try:
-            overloads = self.overloads(placed)
+            overloads = ledger.violations(ledger.resources(placed.use))
             if overloads:
                 return ("resource", *overloads[0])
             return self._broken(placed, exactly=exactly) or self._hurt(placed)
         finally:
             for undo in reversed(undos):
                 undo()
-
-    def overloads(self, placed: PlacedPlan) -> list[tuple[Resource, float]]:
-        """What a plan on the ledger overloads, with load over capacity, worst first.
-
-        Machines whose cores workers hold for more than `max_utilisation` of the time count too,
-        where they wait for them: a queue that full takes longer to settle than loads last, and one
-        that is a little longer than reckoned never does. At 0.9 to 0.97 a fifth of the requests of
-        60 generated queries were late in the simulator, at 0.77 and less one in twenty.
-        """
-        ledger = self.ledger
-        found = ledger.violations(ledger.resources(placed.use))
-        if found or not ledger.scenario.queueing:
-            return found
-        for device in dict.fromkeys(step.device for step in placed.use.steps):
-            held = ledger.holding((CORES, device))
-            steady = ledger.scenario.max_utilisation * held.size * (1 + SLACK)
-            if held.most > held.size and held.mean > steady:
-                found.append(((CORES, device), held.mean / steady))
-        return found
 
     def _broken(self, placed: PlacedPlan, *, exactly: bool) -> Verdict | None:
         """An SLO that a plan on the ledger breaks."""
