@@ -7,7 +7,6 @@ import pytest
 from circinus.decision import Step
 from circinus.pipeline import Config
 from circinus.scenario import Scenario
-from circinus_coordinator.planning.binding import Binder
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposition.classes import market
 from circinus_coordinator.planning.decomposition.solve import relax
@@ -75,20 +74,3 @@ def test_whatever_the_headroom_a_plan_that_hardly_waits_is_not_late(build, profi
     chosen.headroom = 0.5
     assert placed.latency_ms() > 0.8 * 226
     assert chosen.judge(placed, 1.0) is None
-
-
-def test_queries_of_a_class_that_share_a_plan_keep_their_own_deadlines(build, profile) -> None:
-    limits = (500, 900)
-    scenario = build(
-        queueing=True,
-        profiles=[profile("a", "middle", 100)],
-        queries=[{"id": f"q{ms}", "pipeline": "p", "source": "pi", "rate_rps": 1,
-                  "slo": {"latency_ms": ms}} for ms in limits],
-    )  # fmt: skip
-    found = market(Catalogue(scenario))
-    relax(found)
-    nodes = found.classes[0].sites[0].nodes
-    devices = tuple(found.sites.members[node][0] for node in nodes)
-    binder = Binder(found)
-    placed = [binder.placed(query, 0, 0, devices) for query in (0, 1)]
-    assert [one.use.deadline_ms for one in placed] == list(limits)
