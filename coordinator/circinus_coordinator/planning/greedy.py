@@ -44,7 +44,7 @@ _FEW, _GUIDED = 24, 3
 # Part of their latency SLOs within which queries that wait are admitted at first.
 _HEADROOM = 0.7
 # Newcomers that make room for themselves in a round.
-_NEWCOMERS = 100
+_NEWCOMERS = 50
 
 Rank = tuple[float, float, int]
 
