@@ -39,9 +39,9 @@ FloatArray = npt.NDArray[np.float64]
 _ROUNDING = 1e-12
 # Branches per grove to prove the bound, fewer of many groves, and rounds of cuts.
 _PROVING, _GROVES_TIMES_BRANCHES = 100, 2_000
-_CUTS = 15, 1
+_CUTS, _CUTS_OF_MANY = (15, 1), (4, 0)
 # Passes in which each grove has a turn, fewer of many groves; none beyond so many.
-_PASSES, _GROVES_TIMES_PASSES = 6, 500
+_PASSES, _GROVES_TIMES_PASSES, _MANY = 6, 500, 3_000
 # Part of the bound that all sources together leave alone.
 _GAP = 2e-4
 
@@ -125,8 +125,9 @@ class _Sharpening:
         gain = groves.worth - groves.use @ prices
         total = [*(prices * market.capacity).tolist()]
         branches = min(_PROVING, max(1, _GROVES_TIMES_BRANCHES // max(1, len(groves.nodes))))
+        cuts = _CUTS if branches > 1 else _CUTS_OF_MANY
         for node in groves.nodes:
-            outcome = search(groves.of(node, gain), nodes=branches, gap=self._gap, cuts=_CUTS)
+            outcome = search(groves.of(node, gain), nodes=branches, gap=self._gap, cuts=cuts)
             total.append(outcome.bound)
             self._choices[node] = np.flatnonzero(outcome.taken) + groves.part(node).start
         loose = np.flatnonzero(groves.loose).astype(np.int64)
@@ -139,9 +140,9 @@ class _Sharpening:
     def agreed(self, seed: int) -> Agreement | None:
         """What the sources take, turn by turn, of what all other demand leaves."""
         groves, solution = self._groves, self._solution
-        passes = min(_PASSES, _GROVES_TIMES_PASSES // max(1, len(groves.nodes)))
-        if not passes:
+        if len(groves.nodes) > _MANY:
             return None
+        passes = int(np.clip(_GROVES_TIMES_PASSES // max(1, len(groves.nodes)), 1, _PASSES))
         pool, rate = solution.pool, solution.mixture.rate
         others = pool.use.T @ np.where(groves.loose[pool.unit], rate, 0.0)
         capacity = np.maximum(self._market.capacity - others, 0.0)
