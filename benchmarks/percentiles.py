@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks._percentile_cases import FACTORS, KINDS, Loaded, cases, loaded
 from benchmarks._percentile_models import MODELS, parts
 from circinus.fleet import CORES
-from circinus_coordinator.planning.loads import tokens
+from circinus.profile import whole_cores
 from circinus_coordinator.simulation import simulate
 
 __all__ = ["BANDS", "Observed", "main", "observe", "summary"]
@@ -110,7 +110,7 @@ def _used(now: Loaded, k: int) -> float:
         instance = ledger.instances[step.device][step.key]
         used.append(instance.station.busy / ledger.replicas(instance))
         held = math.fsum(
-            tokens(i.compute.get(CORES, 0.0), i.station.busy) * i.station.busy
+            whole_cores(i.compute.get(CORES, 0.0), i.station.busy) * i.station.busy
             for i in ledger.instances[step.device].values()
         )
         used.append(held / max(1, int(now.scenario.class_of(step.device).cores)))

@@ -11,7 +11,10 @@ from circinus import _checks as check
 from circinus.errors import InvalidInput
 from circinus.pipeline import Config
 
-__all__ = ["AccuracyProfile", "LatencyStats", "OperatorProfile", "Provenance"]
+__all__ = ["AccuracyProfile", "LatencyStats", "OperatorProfile", "Provenance", "whole_cores"]
+
+# So much over a whole number of cores is bookkeeping: a process's helper threads, a clock's tick.
+_NO_CORE = 0.1
 
 
 class Provenance(str, enum.Enum):
@@ -138,3 +141,13 @@ class AccuracyProfile:
     def key(self) -> frozenset[tuple[str, Config]]:
         """Identity of the config vector: operators without knobs left out."""
         return frozenset((name, config) for name, config in self.config.items() if len(config))
+
+
+def whole_cores(core_s: float, busy_s: float) -> int:
+    """Cores a worker keeps from others while it runs: as many as it keeps busy, at least one.
+
+    Args:
+        core_s: Core-seconds it computes; 0 or less takes none.
+        busy_s: Seconds it runs meanwhile, above 0.
+    """
+    return max(1, math.ceil(core_s / busy_s - _NO_CORE)) if core_s > 0 else 0

@@ -130,7 +130,9 @@ def operator_figures(
         for name in classes
     }
     mean: dict[str, FloatArray] = {}
-    for name, (latency, _, _) in by_class.items():
+    cores_s: dict[str, FloatArray] = {}
+    gpu_s: dict[str, FloatArray] = {}
+    for name, (latency, cores, gpu) in by_class.items():
         affinity = dice.between(0.9, 1.1)  # how well the code suits this machine
         fits = (
             (memory <= MEMORY_SHARE * MACHINES[name].memory_mb)
@@ -138,6 +140,7 @@ def operator_figures(
             & (threads <= MACHINES[name].cores)
         )
         mean[name] = np.where(fits, _rounded(latency * affinity), np.inf)
+        cores_s[name], gpu_s[name] = _rounded(cores * affinity), _rounded(gpu * affinity)
     return OperatorFigures(
         template=template,
         configs=tuple(_configs(template, picks)),
@@ -151,8 +154,8 @@ def operator_figures(
         deviation_ms={
             n: np.where(np.isinf(m), 0.0, m * (template.spread / K95)) for n, m in mean.items()
         },
-        cores_s={n: _rounded(cores) for n, (_, cores, _) in by_class.items()},
-        gpu_s={n: _rounded(gpu) for n, (_, _, gpu) in by_class.items()},
+        cores_s=cores_s,
+        gpu_s=gpu_s,
         memory_mb=memory,
         price_usd=_rounded(_sum(levels, picks, "price_usd")),
     )

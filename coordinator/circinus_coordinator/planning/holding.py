@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from circinus.fleet import CORES
+from circinus.profile import whole_cores
 from circinus_coordinator.planning.latency import Station
 from circinus_coordinator.planning.uses import InstanceKey
 
@@ -23,7 +24,6 @@ __all__ = [
     "at_least",
     "meeting",
     "occupied",
-    "tokens",
     "units_held",
     "units_of",
 ]
@@ -205,10 +205,5 @@ def units_held(name: str, amount: float, held_per_second: float, busy: float) ->
     """Units a worker holds while it runs, no more than there are."""
     size = units_of(name, amount)
     if name == CORES:
-        return min(size, int(tokens(held_per_second, busy)))
+        return min(size, whole_cores(held_per_second, busy))
     return min(size, math.ceil(held_per_second / busy / amount * size - 1e-6))
-
-
-def tokens(held_per_second: float, busy: float) -> float:
-    """Whole units a worker holds while it runs: mean use while busy, rounded up."""
-    return float(max(1, math.ceil(held_per_second / busy - 1e-6))) if held_per_second > 0 else 0.0

@@ -16,7 +16,6 @@ from circinus_coordinator.planning.batches import running, sojourn
 from circinus_coordinator.planning.holding import (
     Holding,
     Instance,
-    tokens,
     units_held,
     units_of,
 )
@@ -51,7 +50,6 @@ __all__ = [
     "Ledger",
     "Undo",
     "replicas_for",
-    "tokens",
 ]
 
 # Fewer busy workers than this are none; their square would underflow.

@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from circinus_coordinator.planning.latency import APART, dealt_scv, less
-from circinus_coordinator.planning.uses import Resource
+from circinus_coordinator.planning.uses import UPLINK, Resource
 
 __all__ = ["Before", "Wires"]
 
@@ -58,8 +58,11 @@ class Wires:
         """
         before: Before = {}, {}
         single = rate_rps / 1e3 / max(1.0, streams)
-        regular = 1 - dealt_scv(scv, streams)
         for (wire, ms), count in sent.items():
+            # Of a stream dealt in turn each part is more regular, but all parts leave the source
+            # by the same uplink: there it is as it came.
+            dealt = 1.0 if wire[0] == UPLINK else streams
+            regular = max(0.0, 1 - dealt_scv(scv, dealt))
             held = self._sums.get(wire)
             before[0].setdefault(wire, held)
             alike = self._alike.get((wire, ms))

@@ -14,7 +14,7 @@ from circinus.decision import Step as Placed
 from circinus.errors import InvalidInput
 from circinus.fleet import CORES
 from circinus.pipeline import Config, Deliver, Pipeline
-from circinus.profile import OperatorProfile
+from circinus.profile import OperatorProfile, whole_cores
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.simulation.judge import Judge
@@ -118,8 +118,8 @@ class Network:
             for resource, seconds in row.compute_s.items()
             if seconds > 0
         }
-        # The runtime's threads: whole cores, as many as a batch keeps busy.
-        tokens = max(1, math.ceil(units[CORES] - 1e-6)) if CORES in units else 0
+        # The runtime's threads.
+        tokens = whole_cores(units[CORES], 1.0) if CORES in units else 0
         parts = [
             (resource, min(part, machine.accelerators[resource]))
             for resource, part in units.items()

@@ -120,6 +120,13 @@ def test_calls_of_language_models_are_priced() -> None:
     assert not any(row.price_usd_per_call for row in small(families=("vision",)).profiles)
 
 
+def test_nobody_computes_longer_than_his_threads_could() -> None:
+    made = small()
+    for row in made.profiles:
+        threads = max([1, *(v for k, v in row.config.items() if k == "threads")])
+        assert row.compute_s["cores"] <= 1.001 * threads * row.latency_ms.mean / 1e3
+
+
 def test_a_row_stands_for_what_fits_the_machine() -> None:
     found = small(queries=200)
     for row in found.profiles:
@@ -195,4 +202,4 @@ def test_a_wrong_argument_is_named(key: str, choices: dict[str, object]) -> None
     assert caught.value.key == key
 
 
-DIGEST = "1a7af0d921e925ea03fa4839ab6cd81b08a202bd77c33a163595ff08eb058c25"
+DIGEST = "d0a5ad380a8aa6deaaa2ae2443958206c117afe0b7e2e0fe6d0123078bbb7938"

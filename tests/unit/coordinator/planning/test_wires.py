@@ -62,6 +62,17 @@ def test_a_transfer_waits_for_the_busiest_wire_on_its_way() -> None:
     assert wires.wait((UPLINK,), regular=False) > wires.wait((WIRE,), regular=False) > (0, 0)
 
 
+def test_a_stream_dealt_over_several_plans_is_one_stream_again_on_its_uplink() -> None:
+    """Each quarter of it is more regular than the whole, and they take turns."""
+    dealt, whole = Wires(), Wires()
+    for _ in range(4):
+        dealt.add({(UPLINK, 10.0): 1}, 20, 1, 0.25)
+    whole.add({(UPLINK, 10.0): 1}, 80, 1, 1)
+    assert dealt.wait((UPLINK,), regular=False) == pytest.approx(
+        whole.wait((UPLINK,), regular=False)
+    )
+
+
 def test_what_was_added_is_taken_back_to_the_last_bit() -> None:
     wires = Wires()
     wires.add({(WIRE, 3.0): 2}, 100, 1, 1)
