@@ -8,9 +8,17 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Relaxation", "ResourcePrice"]
+__all__ = ["Relaxation", "ResourcePrice", "percent"]
 
 _UNITS = {"link": "Mbit/s", "uplink": "Mbit/s", "cores": "core"}
+
+
+def percent(part: float) -> str:
+    """A part in words; what is neither nothing nor all is never told as either."""
+    text = f"{part:.0%}"
+    if 0 < part < 1 and text in ("0%", "100%"):
+        return "under 1%" if text == "0%" else "over 99%"
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,9 +65,11 @@ def _planned(scenario: Path, decision: Path, query: str) -> Any:
 
 
 def _in_words(query: str, found: Mapping[str, Any]) -> str:
+    from circinus.advice import percent
+
     share = found.get("share") or 0.0
     whole = share > ALL
-    lines = [f"{query}: {share:.0%} of its requests are served"]
+    lines = [f"{query}: {percent(share)} of its requests are served"]
     if found.get("binding"):
         lines.append(f"  {'tightest' if whole else 'in the way'}: {found['binding']}")
     if found.get("reason"):

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from circinus.advice import percent
 from circinus.decision import Relaxation
 from circinus.query import Query
 from circinus_coordinator.planning.lacking import NO_PROFILE, NOT_CONNECTED, lacking
@@ -54,7 +55,7 @@ class Refusals:
         changes, best, alone = self._search(query, 1 - share, thorough)
         reason = _reason(self._scene, query, changes, best, alone)
         if share > 0:
-            reason = f"{1 - share:.0%} of its traffic is not served: {reason}"
+            reason = f"{percent(1 - share)} of its traffic is not served: {reason}"
         told = Explanation(
             query=query.id,
             share=share,
@@ -234,7 +235,7 @@ def _unmet(query: Query, changes: Sequence[Relaxation], *, alone: bool) -> str:
     """
     slo = query.slo
     if len(changes) > 1 and not alone:
-        return "its objectives cannot be met together, whichever one gives way"
+        return "more than one of its objectives is in the way"
     c = changes[0]
     first = "with room" if alone else ""
     if c.what == "latency":

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
 
+from circinus.advice import percent
 from circinus.decision import Assignment, Decision, Plan, Rejection
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import Evaluation, evaluate
@@ -114,7 +115,7 @@ def _rejection(query: str, share: float, hopeless: bool) -> Rejection:
         return Rejection(
             query=query, reason="this planner finds no plan within the objectives", binding="plan"
         )
-    part = f"only {share:.0%} of it" if share > 0 else "nothing of it"
+    part = f"only {percent(share)} of it" if share > 0 else "nothing of it"
     return Rejection(
         query=query, reason=f"{part} fits what those before it left", binding="capacity"
     )

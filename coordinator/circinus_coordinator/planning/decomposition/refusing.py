@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from circinus.advice import percent
 from circinus.decision import Rejection, Relaxation
 from circinus.query import Query
 from circinus_coordinator.planning.decomposition.classes import Market, QueryClass
@@ -30,7 +31,6 @@ __all__ = ["Refusing"]
 
 IntArray = npt.NDArray[np.int64]
 # Parts of a query's traffic below this are told in fractions of a percent.
-_SOME = 0.01
 # Sites whose plans' values are looked at in one go.
 _CHUNK = 4096
 
@@ -251,8 +251,7 @@ class Refusing:
         if group.changes and lacking:
             reason = f"{reason}; {lacking}"
         if share > 1e-9:
-            part = f"{1 - share:.0%}" if 1 - share > _SOME else f"{100 * (1 - share):.2g}%"
-            reason = f"{part} of its traffic is not served: {reason}"
+            reason = f"{percent(1 - share)} of its traffic is not served: {reason}"
         binding = group.binding if dear or group.changes else ""
         binding = changes[0].what if worthless else binding
         return Rejection(
