@@ -2,7 +2,8 @@
 
 For fleets of any size where nothing waits (``queueing: false``). A change takes out what goes,
 places what comes at the prices of the last full plan, and offers what became free to those who
-wait. Nobody is moved. The prices stay, and with them the certificate: at any prices
+wait; a few at the margin share out again (`decomposition.mending`). The prices stay, and with them
+the certificate: at any prices
 
     y . b + sum over queries of rate * max(0, weight - least value of a plan at y)
 
@@ -56,7 +57,7 @@ def _still() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a change did; everybody else's assignments are as they were.
+    """What a change did; the assignments of whoever is not named are as they were.
 
     Attributes:
         assignments: By query all that runs of it now, for each query that runs otherwise than
@@ -143,7 +144,7 @@ class Replanner:
         return Change(
             assignments=self._written(standing.changed()),
             served=tuple(served),
-            waiting=tuple(name for name in new if standing.asked[name].left > 0),
+            waiting=tuple(name for name in new if not standing.asked[name].in_full),
             goodput_rps=self.goodput_rps,
             bound_rps=self.bound_rps,
         )
@@ -153,11 +154,11 @@ class Replanner:
         self._start(self.scenario, self._draft())
 
     def decision(self) -> Decision:
-        """The whole of it, written down, with reasons for whoever waits."""
+        """The whole of it as it runs, written down, with reasons for whoever waits."""
         draft, fresh = self._draft(), market(Catalogue(self.scenario))
         placed = keep(fresh, draft)
         solution = told(fresh, row_prices(fresh, draft.prices), self.bound_rps, self._usd)
-        return write(fresh, solution, placed, planner=NAME, seed=self._seed, seconds={})
+        return write(fresh, solution, placed, planner=NAME, seed=self._seed, seconds={}, give=False)
 
     def _start(self, scenario: Scenario, previous: Decision | None) -> None:
         found = solved(

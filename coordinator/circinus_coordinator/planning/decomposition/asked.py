@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from circinus.query import Query
 from circinus_coordinator.planning.decomposition.joining import Joined
 
-__all__ = ["LEAST_SHARE", "Asked", "Way", "alike", "merged"]
+__all__ = ["LEAST_SHARE", "Asked", "Way", "alike", "merged", "rates"]
 
 LEAST_SHARE = 1e-9
 """Who lacks no more than this part lacks nothing."""
+_ROUNDED = 1e-6
 Way = tuple[int, tuple[str, ...], float]
 """Template, device of each position, requests per second."""
 
@@ -54,6 +55,11 @@ class Asked:
             self.left = 0.0
         return self.left <= 0
 
+    @property
+    def in_full(self) -> bool:
+        """Whether it is served, but for what a programme's rates are rounded by."""
+        return self.left <= _ROUNDED * self.rate
+
     def running(self) -> list[Way]:
         """What runs, once for each template and devices."""
         return [(*way, rate) for way, rate in merged(self.ways).items()]
@@ -69,6 +75,14 @@ def merged(ways: Iterable[Way]) -> dict[tuple[int, tuple[str, ...]], float]:
     found: dict[tuple[int, tuple[str, ...]], float] = defaultdict(float)
     for template, devices, rate in ways:
         found[template, devices] += rate
+    return found
+
+
+def rates(ways: Iterable[Way]) -> dict[int, float]:
+    """Requests per second by template."""
+    found: dict[int, float] = defaultdict(float)
+    for template, _, rate in ways:
+        found[template] += rate
     return found
 
 

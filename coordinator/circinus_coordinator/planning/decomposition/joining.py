@@ -41,6 +41,7 @@ class Joining:
         self._kinds: dict[tuple[object, ...], int] = {}
         self._sites: dict[tuple[int, tuple[int, ...]], int] = {}
         self._sought: set[tuple[int, Slo]] = set()
+        self._hopeless: set[tuple[object, float | None]] = set()
         queries = market.catalogue.scenario.queries
         for number, kind in market.of_class():
             for position, site in enumerate(kind.sites):
@@ -58,13 +59,17 @@ class Joining:
             found, site = way(self._market.catalogue, self._market.sites, query)
             known = (found, query.slo.percentile)
             if known not in self._kinds:
+                # Its accuracy may be out of reach, and the next query's of the same class not.
+                hopeless = (known, query.slo.accuracy)
+                if hopeless in self._hopeless:
+                    return None
                 number = admit(self._market, query, site)
-                self._kinds[known] = -1 if number is None else number
-                if number is not None:
-                    self._sites[number, site.nodes] = 0
+                if number is None:
+                    self._hopeless.add(hopeless)
+                    return None
+                self._kinds[known] = number
+                self._sites[number, site.nodes] = 0
             number = self._kinds[known]
-            if number < 0:
-                return None
             position = self._sites.get((number, site.nodes))
             if position is None:
                 kind = self._market.classes[number]

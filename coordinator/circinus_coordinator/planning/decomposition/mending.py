@@ -7,14 +7,13 @@ hold and what is left.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from circinus_coordinator.planning.decomposition.asked import Asked
+from circinus_coordinator.planning.decomposition.asked import Asked, rates
 from circinus_coordinator.planning.decomposition.master import mix
 from circinus_coordinator.planning.decomposition.pool import Pool, Units
 from circinus_coordinator.planning.decomposition.standing import Standing
@@ -26,6 +25,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 # Queries shared out among at most; the programme over so many takes some 10 ms.
 _MARGIN = 200
+_FEWEST = 20
 # Those of one resource, at most.
 _EACH = 24
 # Plans of each.
@@ -34,23 +34,59 @@ _PLANS = 4
 _DEAR = 1.2
 # Rates are alike that differ by less, as a part of what a query asks for.
 _ALIKE = 1e-6
+# Of all that runs, so much may go another way after a change.
+_MOVED = 0.016
 
 
 def mend(standing: Standing) -> None:
-    """Share out again among those who lack something after a change, and who has or wants it."""
-    some = _margin(standing)
-    if not some:
+    """Share out again among those who lack something after a change, and who has or wants it.
+
+    Among fewer where more than `_MOVED` of all that runs would go another way than before the
+    change; among all again where fewer are no help.
+    """
+    everybody = _margin(standing)
+    if not everybody:
         return
-    has = [_has(asked) for asked in some]
+    room = max(_MOVED * standing.served_rps, standing.gone_rps())
+    most, first = _MARGIN, None
+    while True:
+        some = everybody[:most]
+        has = [rates(asked.ways) for asked in some]
+        wanted = _wanted(standing, some, has)
+        first = first or (some, has, wanted)
+        instead = {asked.query.id: want for asked, want in zip(some, wanted, strict=True)}
+        if standing.gone_rps(instead) <= room * (1 + _ALIKE):
+            break
+        most //= 3
+        if most < _FEWEST:
+            some, has, wanted = first
+            break
+    _share_out(standing, some, has, wanted)
+
+
+def _wanted(
+    standing: Standing, some: Sequence[Asked], has: Sequence[Mapping[int, float]]
+) -> list[dict[int, float]]:
+    """For each query the rates of its templates that are worth most together."""
     columns = [
         (k, template)
         for k, asked in enumerate(some)
         for template in dict.fromkeys([*has[k], *_possible(standing, asked)])
     ]
-    rates = _mixed(standing, some, has, columns)
     wanted: list[dict[int, float]] = [{} for _ in some]
-    for (k, template), rate in zip(columns, rates, strict=True):
+    if not columns:
+        return wanted
+    for (k, template), rate in zip(columns, _mixed(standing, some, has, columns), strict=True):
         wanted[k][template] = rate
+    return wanted
+
+
+def _share_out(
+    standing: Standing,
+    some: Sequence[Asked],
+    has: Sequence[Mapping[int, float]],
+    wanted: Sequence[Mapping[int, float]],
+) -> None:
     moved = [
         (asked, want)
         for asked, now, want in zip(some, has, wanted, strict=True)
@@ -93,13 +129,6 @@ def _margin(standing: Standing) -> list[Asked]:
 def _possible(standing: Standing, asked: Asked) -> list[int]:
     """Plans a query may have that its own machines have the memory for."""
     return [t for t in standing.plans(asked)[:_PLANS] if standing.remembers(asked, t)]
-
-
-def _has(asked: Asked) -> Mapping[int, float]:
-    found: dict[int, float] = defaultdict(float)
-    for template, _, rate in asked.ways:
-        found[template] += rate
-    return found
 
 
 def _mixed(
@@ -145,8 +174,8 @@ def _mixed(
         fallback=standing.prices,
         bonus=held * units.weight[unit],
     )
-    rates: list[float] = mixture.rate.tolist()
-    return rates
+    found: list[float] = mixture.rate.tolist()
+    return found
 
 
 def _units(some: Sequence[Asked]) -> Units:

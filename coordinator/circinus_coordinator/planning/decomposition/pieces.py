@@ -41,7 +41,7 @@ def _poured(
     for query in queries:
         room = float(market.rate[query])
         while column < len(rates) and room > 0:
-            part = min(room, rest)
+            part = float(min(room, rest))
             if part > _LEAST_SHARE * float(market.rate[query]):
                 yield int(query), unit, int(templates[column]), part
             room -= part

@@ -78,14 +78,17 @@ class Refusing:
         for p in placed:
             self._room.put(self._recipe(p.kind, p.template), p.devices, p.rate)
 
-    def spare(self, left: npt.NDArray[np.float64]) -> list[Placed]:
+    def spare(self, left: npt.NDArray[np.float64], *, give: bool = True) -> list[Placed]:
         """Plans for queries that fit as they are, after all.
 
         Args:
             left: `(queries,)` requests per second that are not served; taken from.
+            give: None are given where not; then this is for `rejections` alone.
         """
         found: list[Placed] = []
         self._found = list(self._groups(self._refused(left)))
+        if not give:
+            return found
         for group in self._found:
             least = min((r for q in group.queries if (r := float(left[q])) > 0), default=0.0)
             if group.changes or not least or any(c.use * least > c.free for c in group.checks):

@@ -16,6 +16,7 @@ from circinus_coordinator.planning.decomposition.asked import (
     Way,
     alike,
     merged,
+    rates,
 )
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.filling import Filling
@@ -37,6 +38,8 @@ _TRIED = 4
 _DEARER, _DISLODGED = 0.02, 4
 # Of what may be split, the smallest part that is placed by itself.
 _PIECE = 1e-2
+# So small a part of a query's rate is a rounding error.
+_PART = 1e-6
 
 
 class Standing:
@@ -51,6 +54,7 @@ class Standing:
         waiting: Those who wait for a resource, cheapest first.
         users: Those who use a resource, dearest first.
         freed: Resources that somebody left since `place` was done last.
+        served_rps: Requests per second of all that runs.
     """
 
     def __init__(self, market: Market, joining: Joining, prices: FloatArray, usd: float) -> None:
@@ -61,6 +65,7 @@ class Standing:
         self.waiting = Ranks(self._lacks)
         self.users = Ranks(self._uses, dearest_first=True)
         self.freed: set[int] = set()
+        self.served_rps = 0.0
         self._before: dict[str, list[Way]] = {}
         self._loose = {
             name: not any(spec.stateful for spec in pipeline.operators.values())
@@ -115,12 +120,26 @@ class Standing:
         """Whoever was asked, or lost something, since `changed`."""
         return [self.asked[name] for name in self._before]
 
+    def gone_rps(self, instead: Mapping[str, Mapping[int, float]] | None = None) -> float:
+        """Requests per second that no longer take the plan they took, since `changed`.
+
+        Args:
+            instead: Rates of templates that queries would have in place of what they have.
+        """
+        gone, instead = [], instead or {}
+        for name in {**self._before, **instead}:
+            asked = self.asked[name]
+            was, now = rates(self._before.get(name, asked.ways)), instead.get(name)
+            now = rates(asked.ways) if now is None else now
+            gone += [max(0.0, rate - now.get(template, 0.0)) for template, rate in was.items()]
+        return math.fsum(gone)
+
     def served(self) -> list[str]:
         """Whoever is served in full since `changed`, and was not before."""
         return [
             name
             for name, before in self._before.items()
-            if (asked := self.asked[name]).left <= 0
+            if (asked := self.asked[name]).in_full
             and math.fsum(rate for _, _, rate in before) < asked.rate * (1 - _PIECE * _PIECE)
         ]
 
@@ -187,6 +206,8 @@ class Standing:
         for template, wanted in rates.items():
             has = math.fsum(way[2] for way in asked.ways if way[0] == template)
             more = min(wanted - has, asked.left)
+            if asked.left - more <= asked.rate * _PART:
+                more = asked.left  # a programme's rates are rounded
             if more > least:
                 self._pour(asked, template, more, whole=False)
         lacking = min(math.fsum(rates.values()) - (asked.rate - asked.left), asked.left)
@@ -260,6 +281,7 @@ class Standing:
         for devices, each in pieces:
             asked.ways.append((template, devices, each))
             self.levels.take(joined, template, each)
+            self.served_rps += each
         asked.left -= rate - rest
         asked.served_whole()
         return rest
@@ -280,6 +302,7 @@ class Standing:
         assert asked.joined is not None
         self._filling.put(self._recipe(asked, template), devices, rate)
         self.levels.take(asked.joined, template, rate)
+        self.served_rps += rate
         asked.ways.append(way)
         asked.left -= rate
 
@@ -289,6 +312,7 @@ class Standing:
         assert asked.joined is not None
         self._filling.release(self._recipe(asked, template), devices, rate)
         self.levels.take(asked.joined, template, -rate)
+        self.served_rps -= rate
         self.freed.update(self.levels.rows(asked.joined, template))
         self._filling.reopen(set(devices))
         asked.left += rate
@@ -316,7 +340,7 @@ class Standing:
         return None
 
     def _take_out(self, asked: Asked) -> None:
-        self._before.setdefault(asked.query.id, asked.ways)
+        self._before.setdefault(asked.query.id, list(asked.ways))
         asked.were, asked.ways = asked.ways, []
         for way in asked.were:
             self._remove(asked, way)

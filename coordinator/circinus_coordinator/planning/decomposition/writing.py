@@ -30,15 +30,20 @@ def write(
     planner: str,
     seed: int,
     seconds: Mapping[str, float],
+    give: bool = True,
 ) -> Decision:
-    """Assignments, costs, and for whoever is turned away what stood in the way."""
+    """Assignments, costs, and for whoever is turned away what stood in the way.
+
+    Args:
+        give: Whoever fits after all is served, where nobody else was to have the room.
+    """
     book, queries = Book(market), market.catalogue.scenario.queries
     left = market.rate.copy()
     for p in placed:
         left[p.query] -= p.rate
     left[left <= (1 - _WHOLE) * market.rate] = 0.0
     refusing = Refusing(market, solution, placed)
-    placed = [*placed, *refusing.spare(left)]
+    placed = [*placed, *refusing.spare(left, give=give)]
     merged: dict[tuple[int, int, int, tuple[str, ...]], float] = defaultdict(float)
     for p in placed:
         merged[p.query, p.kind, p.template, p.devices] += p.rate

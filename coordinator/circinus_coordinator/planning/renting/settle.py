@@ -176,7 +176,7 @@ class _Settling:
         for part in _PARTS:
             share = most * part
             if unit:
-                share = np.floor(share / unit + 1e-6) * unit
+                share = math.floor(share / unit + 1e-6) * unit
             if share < _LEAST:
                 break
             if self.chosen.judge(placed, share) is None:
