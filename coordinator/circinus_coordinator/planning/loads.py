@@ -58,7 +58,7 @@ IDLE = 1e-150
 SLACK = 1e-9
 # Of a machine whose workers cannot all run at once no more than this part may be held on average.
 # A line shorter than `line` says is one thing, one without end another: simulated, plans at 0.95
-# queued for minutes. Of 0.8, 0.9 and 1, 0.9 served most in generated scenarios.
+# queued for minutes. Not tuned: where most is served depends on the scenario.
 _MOST_HELD = 0.9
 K = TypeVar("K")
 V = TypeVar("V")

@@ -25,6 +25,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 # Queries shared out among at most; the programme over so many takes some 10 ms.
 _MARGIN = 200
+# Among fewer there is too little to exchange.
 _FEWEST = 20
 # Those of one resource, at most.
 _EACH = 24

@@ -62,7 +62,7 @@ def mean_interval(samples: ArrayLike, *, delta: float, family: Evidence = _BETTI
     x = _in_unit(samples)
     high = 1 - _low_end(1 - x, delta / 2, family)
     low = _low_end(x, delta / 2, family)
-    # Both ends can pass one another only where the assumptions do not hold; say so by a point.
+    # Both ends can pass one another only where the assumptions do not hold: they change places.
     return Interval(low=min(low, high), high=max(low, high))
 
 
