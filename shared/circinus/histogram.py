@@ -8,7 +8,7 @@ section 2).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 __all__ = ["Histogram"]
 
@@ -50,6 +50,11 @@ class Histogram:
         """What was counted after `earlier`, a previous state of the same histogram."""
         rest = {i: n - earlier.counts.get(i, 0) for i, n in self.counts.items()}
         return Histogram({i: n for i, n in rest.items() if n > 0})
+
+    def values(self) -> Iterator[tuple[float, int]]:
+        """Durations in ms, each within 1 %, and how often they were counted; ascending."""
+        for index in sorted(self.counts):
+            yield 2 * _GAMMA**index / (1 + _GAMMA), self.counts[index]
 
     @property
     def total(self) -> int:
