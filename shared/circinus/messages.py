@@ -180,6 +180,11 @@ class ProbeSamples(Message, tag="samples", frozen=True):
     `output_bytes` and `price_usd` per request. Accuracy targets: `scores`.
     Link: `rtt_ms` and `bandwidth_mbps`. `done` closes the target; `cause` says why where that
     was not because it has all it was asked for.
+
+    `first` is the place of the first of `scores` in the data set's order, and `population` the
+    number of inputs the data set has; None from agents that score in another order and always
+    begin with the first. The rest is what the machine was like meanwhile, None where unknown:
+    `background_percent` is what others than the probe used of all its cores, 0 to 100.
     """
 
     device: str
@@ -192,8 +197,13 @@ class ProbeSamples(Message, tag="samples", frozen=True):
     price_usd: list[float] = []
     memory_mb: float | None = None
     scores: list[float] = []
+    first: Count | None = None
+    population: Count | None = None
     rtt_ms: list[float] = []
     bandwidth_mbps: list[float] = []
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    background_percent: float | None = None
     done: bool = False
     cause: str | None = None
     emulated: bool = False
@@ -426,13 +436,19 @@ class ProbeOperators(Command, tag="probe-operators", frozen=True):
 
 
 class AccuracyTarget(_Part, frozen=True):
-    """One config vector."""
+    """One config vector, on `count` inputs from `first` on; on all that are left where None."""
 
     config: dict[str, ConfigMap]
+    first: Count = 0
+    count: Count | None = None
 
 
 class ProbeAccuracy(Command, tag="probe-accuracy", frozen=True):
-    """Score a pipeline on labelled inputs; upstream outputs are reused between targets."""
+    """Score a pipeline on labelled inputs; upstream outputs are reused between targets.
+
+    Inputs stand in an order that is random and the same on every device: by the SHA-256 of their
+    path below `dataset`. The first `max_samples` of them are used.
+    """
 
     steps: list[ProbeStep]
     targets: list[AccuracyTarget]

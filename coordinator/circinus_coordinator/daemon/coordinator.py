@@ -324,7 +324,8 @@ class Coordinator:
             store_id=store.id,
             prefix=uuid.uuid4().hex[:8],
             restored=await asyncio.to_thread(restore, store),
-            now=time.monotonic(),
+            now=(now := time.monotonic()),
+            epoch_s=time.time() - now,
         )
         planner = PlannerPool(self._executor)
         self._stack.push_async_callback(asyncio.to_thread, planner.close)

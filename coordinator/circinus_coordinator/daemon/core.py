@@ -77,6 +77,8 @@ class Core:
         store_id: For desired documents.
         prefix: Makes request ids unique among runs.
         now: Present time.
+        epoch_s: Unix time when `now` was 0. It is asked for once: whatever happens to the
+            machine's clock later moves nothing of this run.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class Core:
         prefix: str,
         restored: Restored,
         now: float,
+        epoch_s: float = 0.0,
     ) -> None:
         self.settings = settings
+        self.epoch_s = epoch_s
         self.fleet = fleet
         self.pipelines = restored.pipelines
         self.queries = restored.queries
@@ -101,7 +105,7 @@ class Core:
         self.api_url = settings.api_url
         self.registry = Registry(settings.liveness_s)
         self.registry.restore(restored.devices, now)
-        self.profiler = Profiler(settings.profiling, prefix=prefix)
+        self.profiler = Profiler(settings.profiling, prefix=prefix, epoch_s=epoch_s)
         self.profiler.restore(restored.measurements)
         self.monitor = Monitor(now)
         self.rollout = Rollout(
@@ -420,6 +424,8 @@ class Core:
         for order in instructions:
             if isinstance(order, Keep):
                 effects.records.append(records.measurement_record(order.key, order.summary))
+                if not order.summary.done:
+                    continue
                 self._dirty(now)
                 if order.summary.cause:
                     text = f"{named(order.key)} given up: {order.summary.cause}"

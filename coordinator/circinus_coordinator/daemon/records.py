@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import msgspec
 
@@ -12,7 +14,14 @@ from circinus.pipeline import Config, Pipeline
 from circinus.query import Query
 from circinus.scenario import Submission, decode_submission, encode_submission
 from circinus_coordinator.fleet import DeviceState, Snapshot
-from circinus_coordinator.profiling import AccuracyKey, Key, LinkKey, OperatorKey, Summary
+from circinus_coordinator.profiling import (
+    AccuracyKey,
+    Key,
+    LinkKey,
+    OperatorKey,
+    Summary,
+    Take,
+)
 from circinus_coordinator.store import (
     AccuracyRecord,
     DesiredRecord,
@@ -111,6 +120,8 @@ def measurement_record(key: Key, summary: Summary) -> ProfileRecord | AccuracyRe
             output_bytes=tuple(summary.output_bytes),
             price_usd=tuple(summary.price_usd),
             memory_mb=summary.memory_mb,
+            taken=_taken(summary),
+            done=summary.done,
             emulated=summary.emulated,
             cause=summary.cause,
             boot_id=summary.boot_id,
@@ -123,6 +134,10 @@ def measurement_record(key: Key, summary: Summary) -> ProfileRecord | AccuracyRe
             config={name: dict(config) for name, config in key.config},
             mean=accuracy_of(summary),
             samples=len(scores),
+            scores=() if summary.mean_only else tuple(scores),
+            population=summary.population,
+            taken=_taken(summary),
+            done=summary.done,
             emulated=summary.emulated,
             cause=summary.cause,
             boot_id=summary.boot_id,
@@ -134,17 +149,26 @@ def measurement_record(key: Key, summary: Summary) -> ProfileRecord | AccuracyRe
         rtt_ms=rtt_ms,
         bandwidth_mbps=bandwidth_mbps,
         samples=len(summary.rtt_ms),
+        rtts_ms=tuple(summary.rtt_ms),
+        bandwidths_mbps=tuple(summary.bandwidth_mbps),
+        taken=_taken(summary),
+        done=summary.done,
         emulated=summary.emulated,
         cause=summary.cause,
         boot_id=summary.boot_id,
     )
 
 
+def _taken(summary: Summary) -> tuple[dict[str, Any], ...]:
+    rows = (dataclasses.asdict(take) for take in summary.takes)
+    return tuple({name: value for name, value in row.items() if value is not None} for row in rows)
+
+
 def accuracy_of(summary: Summary) -> float | None:
     """Mean score."""
     if not summary.scores:
         return None
-    # A repeated number is its own mean, to the last bit: see `read_measurements`.
+    # A repeated number is its own mean, to the last bit: see `_scores`.
     if len(set(summary.scores)) == 1:
         return summary.scores[0]
     return math.fsum(summary.scores) / len(summary.scores)
@@ -183,26 +207,38 @@ def read_measurements(store: Store) -> dict[Key, Summary]:
         )
     for score in store.accuracy():
         vector = tuple((name, Config(config)) for name, config in score.config.items())
-        # The mean of equal numbers is that number, so that a restart changes no row.
-        mean = [] if score.mean is None else [score.mean] * score.samples
         accuracy = AccuracyKey(pipeline=score.pipeline, signature=score.signature, config=vector)
-        found[accuracy] = _summary(score, scores=mean)
+        found[accuracy] = _scores(score)
     for link in store.links():
-        found[LinkKey(a=link.a, b=link.b)] = _summary(
-            link,
-            rtt_ms=[] if link.rtt_ms is None else [link.rtt_ms] * link.samples,
-            bandwidth_mbps=[] if link.bandwidth_mbps is None else [link.bandwidth_mbps],
-        )
+        found[LinkKey(a=link.a, b=link.b)] = _link(link)
     return found
+
+
+def _scores(row: AccuracyRecord) -> Summary:
+    if row.scores or row.mean is None:
+        return _summary(row, scores=list(row.scores), population=row.population)
+    # Older than single scores. The mean of equal numbers is that number, so that a restart
+    # changes no row.
+    return _summary(row, scores=[row.mean] * row.samples, mean_only=True)
+
+
+def _link(row: LinkRecord) -> Summary:
+    if row.rtts_ms or row.rtt_ms is None:
+        rtts_ms, bandwidths_mbps = list(row.rtts_ms), list(row.bandwidths_mbps)
+    else:  # older than single samples
+        rtts_ms = [row.rtt_ms] * row.samples
+        bandwidths_mbps = [] if row.bandwidth_mbps is None else [row.bandwidth_mbps]
+    return _summary(row, rtt_ms=rtts_ms, bandwidth_mbps=bandwidths_mbps)
 
 
 def _summary(row: ProfileRecord | AccuracyRecord | LinkRecord, **samples: object) -> Summary:
     return Summary(
         **samples,  # type: ignore[arg-type]
+        takes=[msgspec.convert(take, Take) for take in row.taken],
         emulated=row.emulated,
         cause=row.cause,
         boot_id=row.boot_id,
-        done=True,
+        done=row.done,
     )
 
 

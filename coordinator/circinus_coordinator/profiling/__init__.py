@@ -22,6 +22,7 @@ from circinus_coordinator.profiling.schedule import Profiler
 from circinus_coordinator.profiling.settings import ProfilingSettings
 from circinus_coordinator.profiling.summary import (
     Summary,
+    Take,
     operator_profile,
     relative_half_width,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "ProfilingSettings",
     "Send",
     "Summary",
+    "Take",
     "Work",
     "accuracy_signature",
     "config_vectors",

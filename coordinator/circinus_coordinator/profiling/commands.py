@@ -68,8 +68,14 @@ def accuracy_command(
     work: Work,
     keys: Sequence[AccuracyKey],
     settings: ProfilingSettings,
+    *,
+    first: Sequence[int],
 ) -> ProbeAccuracy:
-    """Score these config vectors of one pipeline."""
+    """Score these config vectors of one pipeline.
+
+    Args:
+        first: Of each, the place of the first input that is still to be scored.
+    """
     task = work.pipeline.accuracy
     assert task is not None  # or there would be no accuracy keys
     return ProbeAccuracy(
@@ -78,8 +84,8 @@ def accuracy_command(
         session=device.session,
         steps=_steps(work, work.pipeline.operators),
         targets=[
-            AccuracyTarget(config={name: dict(config) for name, config in key.config})
-            for key in keys
+            AccuracyTarget(config={name: dict(config) for name, config in key.config}, first=begin)
+            for key, begin in zip(keys, first, strict=True)
         ],
         dataset=task.dataset,
         metric=task.metric,

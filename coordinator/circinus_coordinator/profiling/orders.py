@@ -48,7 +48,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """This target is done: keep it."""
+    """Keep this target: it is done, or its probe ended and it has samples."""
 
     key: Key
     summary: Summary

@@ -3,11 +3,11 @@
 One probe at a time on a device, one device per class, free ones first; links before operators
 before accuracy, because the first are short and the last is long. A target is stopped as soon
 as its mean is known precisely enough. A probe whose device went away, or got a new session,
-is forgotten and what it lacked is given out again: its samples so far are kept, but for scores,
-which each probe begins anew. A score over few inputs because the probe was cut off counts as a
-failure, as does a device that is started anew amid scoring. What fails `attempts` times is given
-up for that incarnation of the device, with its cause; queries do not wait for it and the planner
-does not see it.
+is forgotten and what it lacked is given out again: its samples so far are kept, and scoring goes
+on after the last input that was scored. A score over few inputs because the probe was cut off
+counts as a failure, as does a device that is started anew amid scoring. What fails `attempts`
+times is given up for that incarnation of the device, with its cause; queries do not wait for it
+and the planner does not see it.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class _Probe:
     text: str
     deadline: float
     closed: set[int] = field(default_factory=set)
+    scored: dict[int, int] = field(default_factory=dict)  # place of a target's next score
     ends: frozenset[str] = frozenset()
 
     @property
@@ -59,10 +60,12 @@ class Profiler:
 
     Args:
         prefix: Makes request ids unique among all runs of all coordinators.
+        epoch_s: Unix time when the events' time was 0.
     """
 
-    def __init__(self, settings: ProfilingSettings, *, prefix: str) -> None:
+    def __init__(self, settings: ProfilingSettings, *, prefix: str, epoch_s: float = 0.0) -> None:
         self._settings = settings
+        self._epoch_s = epoch_s
         self._prefix = prefix
         self._count = 0
         self._needs = Needs()
@@ -130,19 +133,20 @@ class Profiler:
         for probe in list(self._probes.values()):
             if not wanted.intersection(probe.open):
                 orders.append(self._cancel(probe))
-                self._drop(probe)
+                orders += self._drop(probe)
         return orders + self._schedule(now)
 
     def on_devices(self, devices: Mapping[str, ProbeDevice], now: float) -> list[Instruction]:
         """Devices came, went, or have a new session."""
         self._devices = dict(devices)
+        kept: list[Instruction] = []
         for probe in list(self._probes.values()):
             present = devices.get(probe.device.id)
             session = present and (present.boot_id, present.session)
             if session != (probe.device.boot_id, probe.device.session):
-                self._drop(probe)
+                kept += self._drop(probe)
                 self._lost[probe.device.id] = probe
-        kept = [order for device in devices.values() for order in self._returned(device)]
+        kept += [order for device in devices.values() for order in self._returned(device)]
         return kept + self._schedule(now)
 
     def on_samples(self, message: ProbeSamples, now: float) -> list[Instruction]:
@@ -157,7 +161,10 @@ class Profiler:
             return []
         key = probe.keys[message.target]
         summary = self._known.setdefault(key, Summary())
-        summary.take(message)
+        # An older agent begins with the first input, wherever it was told to.
+        first = probe.scored.get(message.target, 0) if message.first is None else message.first
+        probe.scored[message.target] = first + len(message.scores)
+        summary.take(message, first=first, time_s=self._epoch_s + now)
         if message.done:
             return self._close(probe, message.target, message.cause)
         if isinstance(key, OperatorKey) and summary.enough(self._settings):
@@ -203,21 +210,19 @@ class Profiler:
             summary.cause = None
         else:
             self._failed(summary, cause or "no samples came", probe.device.boot_id)
-        return [Keep(key=key, summary=summary)] if summary.done else []
+        return [Keep(key=key, summary=summary)] if summary.done or summary.samples else []
 
     def _failed(self, summary: Summary, cause: str, boot_id: str) -> None:
-        summary.scores = []  # the next try begins with the first input again
         summary.attempts += 1
         summary.cause = cause
         summary.boot_id = boot_id
         summary.done = summary.attempts >= self._settings.attempts
 
-    def _drop(self, probe: _Probe) -> None:
-        """Nobody waits for it any more: what it scored will be scored again."""
+    def _drop(self, probe: _Probe) -> list[Instruction]:
+        """Nobody waits for it any more; what it has is kept."""
         del self._probes[probe.request_id]
-        for key in probe.open:
-            if key in self._known:
-                self._known[key].scores = []
+        known = [(key, self._known[key]) for key in probe.open if key in self._known]
+        return [Keep(key=key, summary=summary) for key, summary in known if summary.samples]
 
     def _returned(self, device: ProbeDevice) -> list[Instruction]:
         """A device that was started anew amid scoring: perhaps the operators brought it down.
@@ -273,7 +278,8 @@ class Profiler:
         for key in missing:
             summary = self._known.get(key)
             if summary is not None and summary.done:
-                self._known[key] = Summary()  # given up once; worth another try
+                # Given up once; worth another try, beside the samples there are.
+                summary.done, summary.attempts, summary.cause = False, 0, None
         links = [key for key in missing if isinstance(key, LinkKey)]
         operators = [key for key in missing if isinstance(key, OperatorKey)]
         accuracy = [key for key in missing if isinstance(key, AccuracyKey)]
@@ -325,7 +331,10 @@ class Profiler:
                 continue
             chunk = mine[: self._settings.accuracy_chunk]
             work = self._needs.work[pipeline]
-            command = accuracy_command(self._request_id(), device, work, chunk, self._settings)
+            first = [known.next_input if (known := self._known.get(key)) else 0 for key in chunk]
+            command = accuracy_command(
+                self._request_id(), device, work, chunk, self._settings, first=first
+            )
             orders.append(self._start(device, chunk, command, f"{pipeline}: accuracy", now))
         return orders
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from circinus.profile import LatencyStats, OperatorProfile, Provenance
 from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey
 from circinus_coordinator.profiling.settings import ProfilingSettings
 
-__all__ = ["Summary", "operator_profile", "relative_half_width"]
+__all__ = ["Summary", "Take", "operator_profile", "relative_half_width"]
 
 _Z_95 = 1.96
 # One sample may be a fluke of starting up; from two on there is a spread to look at.
@@ -29,6 +31,28 @@ _MOST_USD = 1e6
 _MOST_MBPS = 1e9
 _MOST_MB = 1e9
 _LEAST_MBPS = 1e-6
+_MOST_PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Samples of a target that came together.
+
+    Attributes:
+        samples: How many, of what the target is about.
+        time_s: When, in seconds of Unix time by the coordinator; None where nobody knows.
+        device: Where from.
+        temperature_c: Of the device meanwhile.
+        throttled: It ran slower than it can, because of heat or a weak supply.
+        background_percent: What others than the probe used of all its cores, 0 to 100.
+    """
+
+    samples: int
+    time_s: float | None = None
+    device: str = ""
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    background_percent: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,8 +61,11 @@ class Summary:
 
     Attributes:
         latency_ms: Whole batches; with `compute_s`, `output_bytes`, `price_usd` per request.
-        scores: Of an accuracy target.
+        scores: Of an accuracy target, in the data set's order, from its first input on.
+        mean_only: Every score is the mean of the true ones, which nobody kept.
+        population: Inputs the accuracy's data set has; None where nobody told.
         rtt_ms: Of a link, with `bandwidth_mbps`.
+        takes: Where the samples come from, in their order; `samples` of them in all.
         done: No more samples are wanted.
         cause: Why there are no samples, where it was given up.
         attempts: How often it failed.
@@ -51,37 +78,69 @@ class Summary:
     price_usd: list[float] = field(default_factory=list)
     memory_mb: float = 0.0
     scores: list[float] = field(default_factory=list)
+    mean_only: bool = False
+    population: int | None = None
     rtt_ms: list[float] = field(default_factory=list)
     bandwidth_mbps: list[float] = field(default_factory=list)
+    takes: list[Take] = field(default_factory=list)
     emulated: bool = False
     done: bool = False
     cause: str | None = None
     attempts: int = 0
     boot_id: str = ""
 
-    def take(self, message: ProbeSamples) -> None:
-        """Add samples; what cannot be a measurement (negative, beyond reason) is left out."""
+    def take(self, message: ProbeSamples, *, first: int = 0, time_s: float | None = None) -> None:
+        """Add samples; what cannot be a measurement (negative, beyond reason) is left out.
+
+        Args:
+            first: Place of the first of its scores in the data set's order. Scores of inputs
+                that have one are not taken again; nor are any that leave out inputs.
+            time_s: Unix time.
+        """
+        before = self.samples
         self.latency_ms += message.latency_ms
         self.compute_s += message.compute_s
         self.output_bytes += message.output_bytes
         self.price_usd += message.price_usd
-        self.scores += message.scores
+        self._score(message, first)
         self.rtt_ms += message.rtt_ms
         self.bandwidth_mbps += message.bandwidth_mbps
         self.memory_mb = max(self.memory_mb, *_sound([message.memory_mb or 0.0], _MOST_MB), 0.0)
         self.emulated |= message.emulated
-        self.clean()
+        new = self._sound_only() - before
+        if new > 0:
+            self.takes.append(_take(message, new, time_s))
+
+    def _score(self, message: ProbeSamples, first: int) -> None:
+        if message.scores and self.mean_only and first == 0:
+            self.scores, self.takes, self.mean_only = [], [], False
+        known = len(self.scores) - first
+        if 0 <= known < len(message.scores) and not self.mean_only:
+            self.scores += message.scores[known:]
+        self.population = message.population or self.population
 
     def clean(self) -> None:
-        """Leave out what cannot be a measurement, wherever it came from."""
+        """Leave out what cannot be a measurement, wherever it came from.
+
+        Scores end with the first that is none: those after it would change places.
+        """
+        self.takes = _covering(self.takes, self._sound_only())
+
+    def _sound_only(self) -> int:
         self.latency_ms = _sound(self.latency_ms, _MOST_MS)
         self.compute_s = _sound(self.compute_s, _MOST_S)
         self.output_bytes = _sound(self.output_bytes, _MOST_BYTES)
         self.price_usd = _sound(self.price_usd, _MOST_USD)
-        self.scores = _sound(self.scores, 1.0)
+        self.scores = list(itertools.takewhile(lambda score: 0 <= score <= 1, self.scores))
         self.rtt_ms = _sound(self.rtt_ms, _MOST_MS)
         self.bandwidth_mbps = _sound(self.bandwidth_mbps, _MOST_MBPS, least=_LEAST_MBPS)
         self.memory_mb = sum(_sound([self.memory_mb], _MOST_MB))
+        return self.samples
+
+    @property
+    def next_input(self) -> int:
+        """Place of the first input of the data set that has no score yet."""
+        return 0 if self.mean_only else len(self.scores)
 
     @property
     def samples(self) -> int:
@@ -135,6 +194,29 @@ def operator_profile(key: OperatorKey, summary: Summary) -> OperatorProfile:
         samples=len(summary.latency_ms),
         provenance=Provenance.MEASURED,
     )
+
+
+def _take(message: ProbeSamples, samples: int, time_s: float | None) -> Take:
+    heat, load = message.temperature_c, message.background_percent
+    return Take(
+        samples=samples,
+        time_s=time_s,
+        device=message.device,
+        temperature_c=heat if heat is not None and math.isfinite(heat) else None,
+        throttled=message.throttled,
+        background_percent=load if load is not None and 0 <= load <= _MOST_PERCENT else None,
+    )
+
+
+def _covering(takes: Sequence[Take], samples: int) -> list[Take]:
+    """As many samples as there are: of the oldest nobody knows where they come from."""
+    found: list[Take] = []
+    for take in reversed(takes):
+        left = samples - sum(later.samples for later in found)
+        if left > 0 and take.samples > 0:
+            found.insert(0, dataclasses.replace(take, samples=min(take.samples, left)))
+    unknown = samples - sum(take.samples for take in found)
+    return [Take(samples=unknown), *found] if unknown else found
 
 
 def _mean(samples: Sequence[float]) -> float:

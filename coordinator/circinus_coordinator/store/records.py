@@ -76,6 +76,9 @@ class ProfileRecord:
         compute_s: Core seconds per request, element by element.
         output_bytes: Per request.
         price_usd: Per request.
+        taken: Where the samples come from, in their order (`profiling.Take` as a mapping); the
+            oldest may have none.
+        done: No more samples were wanted.
         cause: Why there are no more samples, where measuring failed.
         boot_id: Incarnation of the device that failed; another one may try again.
     """
@@ -93,6 +96,8 @@ class ProfileRecord:
     output_bytes: tuple[float, ...] = ()
     price_usd: tuple[float, ...] = ()
     memory_mb: float = 0.0
+    taken: tuple[Mapping[str, Any], ...] = ()
+    done: bool = True
     emulated: bool = False
     cause: str | None = None
     boot_id: str = ""
@@ -108,13 +113,23 @@ class ProfileRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyRecord:
-    """Scores of one config vector; identified by pipeline, signature and config."""
+    """Scores of one config vector; identified by pipeline, signature and config.
+
+    Attributes:
+        scores: In the data set's order; empty in rows older than they, which have the mean alone.
+        population: Inputs the data set has; None where nobody told.
+        taken: As in `ProfileRecord`, with `done`, `cause` and `boot_id`.
+    """
 
     pipeline: str
     signature: str
     config: Mapping[str, Mapping[str, Any]]
     mean: float | None
     samples: int
+    scores: tuple[float, ...] = ()
+    population: int | None = None
+    taken: tuple[Mapping[str, Any], ...] = ()
+    done: bool = True
     emulated: bool = False
     cause: str | None = None
     boot_id: str = ""
@@ -128,13 +143,23 @@ class AccuracyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRecord:
-    """A measured link between two devices; `a` < `b`."""
+    """A measured link between two devices; `a` < `b`.
+
+    Attributes:
+        rtt_ms: Median, as `bandwidth_mbps`.
+        rtts_ms: The single samples, as `bandwidths_mbps`; empty in rows older than they.
+        taken: As in `ProfileRecord`, with `done`, `cause` and `boot_id`.
+    """
 
     a: str
     b: str
     rtt_ms: float | None
     bandwidth_mbps: float | None
     samples: int
+    rtts_ms: tuple[float, ...] = ()
+    bandwidths_mbps: tuple[float, ...] = ()
+    taken: tuple[Mapping[str, Any], ...] = ()
+    done: bool = True
     emulated: bool = False
     cause: str | None = None
     boot_id: str = ""

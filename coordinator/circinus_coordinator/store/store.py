@@ -63,7 +63,10 @@ _TABLES: Mapping[type, tuple[sa.Table, str]] = {
 }
 # The order of decisions is the database's own affair.
 _PLACE = "place"
-_SAMPLES = ("latency_ms", "compute_s", "output_bytes", "price_usd")
+_SAMPLES = (
+    *("latency_ms", "compute_s", "output_bytes", "price_usd"),
+    *("scores", "rtts_ms", "bandwidths_mbps"),
+)
 
 
 class Store:
@@ -271,6 +274,8 @@ def _row(record: Any, table: sa.Table) -> dict[str, Any]:
         row["config"] = {name: dict(values) for name, values in record.config.items()}
     if isinstance(record, DecisionRecord):
         row["state"] = record.state.value
+    if "taken" in row:
+        row["taken"] = [dict(take) for take in row["taken"]]
     return row
 
 
@@ -279,7 +284,9 @@ def _values(row: dict[str, Any]) -> dict[str, Any]:
     row.pop(_PLACE, None)
     for name in _SAMPLES:
         if name in row:
-            row[name] = _unpacked(row[name])
+            row[name] = _unpacked(row[name] or b"")
+    if "taken" in row:
+        row["taken"] = tuple(row["taken"] or ())
     if "state" in row:
         row["state"] = DecisionState(row["state"])
     return row

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
+import psutil
 
 from circinus import codec
 from circinus.errors import InvalidInput
@@ -47,7 +48,7 @@ from circinus_agent.daemon.process import (
 )
 from circinus_agent.daemon.tasks import Tasks
 from circinus_agent.dataplane import DataPlane
-from circinus_agent.probes import ProbeEnvironment, ProbeManager
+from circinus_agent.probes import Conditions, ProbeEnvironment, ProbeManager, machine_core_s
 from circinus_agent.reconciler import events as e
 from circinus_agent.runtime import Instance, Runtime, RuntimeSettings
 from circinus_agent.state import StateFolder
@@ -136,7 +137,13 @@ class Agent:
             report=self._report,
         )
         late.append(effects)
-        probes = ProbeManager(self._environment(settings, plane, effects), self._answer)
+        conditions = Conditions(
+            read=partial(read_health, raspberry_pi=hardware.raspberry_pi),
+            core_s=machine_core_s,
+            cores=float(psutil.cpu_count() or 1),
+        )
+        environment = self._environment(settings, plane, effects, conditions)
+        probes = ProbeManager(environment, self._answer)
         inbox = Inbox(
             self._topics,
             self._boot_id,
@@ -209,7 +216,11 @@ class Agent:
         )
 
     def _environment(
-        self, settings: RuntimeSettings, plane: DataPlane, effects: Effects
+        self,
+        settings: RuntimeSettings,
+        plane: DataPlane,
+        effects: Effects,
+        conditions: Conditions,
     ) -> ProbeEnvironment:
         def worker(spec: InstanceSpec, limit_s: float, nice: int = 0) -> Instance:
             limited = dataclasses.replace(
@@ -236,6 +247,8 @@ class Agent:
             scratch=self._scratch,
             emulated=emulate.slowdown != 1.0 or emulate.cores is not None,
             emulated_links=frozenset(link.peer for link in emulate.links),
+            slowdown=emulate.slowdown,
+            conditions=conditions,
             threads=max(1, int(settings.cores) - 1),
             path=self._config.path,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from circinus_agent.probes.outputs import (
     dataset_files,
     read_input,
     read_labels,
+    shuffled,
     step_input,
 )
 from circinus_agent.probes.scoring import Scorer
@@ -109,15 +110,20 @@ class AccuracyProbe:
     def _read_dataset(self) -> None:
         folder = self._environment.resolve(self._command.dataset)
         labels = read_labels(folder)
-        self._files = dataset_files(folder, self._command.max_samples, only=labels)
+        files = shuffled(dataset_files(folder, only=labels), folder)
+        self._files = files[: self._command.max_samples]
+        for target, stream in zip(self._command.targets, self.streams, strict=True):
+            stream.first, stream.population = target.first, len(files)
         if labels is not None:
             self._labels = [labels[f.relative_to(folder).as_posix()] for f in self._files]
         else:
             self._add_reference()
         outputs = Outputs(self._environment.scratch)
         self._outputs["", ""] = outputs
-        for file in self._files:
-            outputs.append(self._environment.encode_input(read_input(file)))
+        wanted = self._span(range(len(self.streams)))
+        for position, file in enumerate(self._files):
+            needed = position in wanted
+            outputs.append(self._environment.encode_input(read_input(file)) if needed else None)
 
     def _add_reference(self) -> None:
         """The same for all probes of a pipeline, however its vectors are shared out among them."""
@@ -146,6 +152,19 @@ class AccuracyProbe:
         ranks = {vector: rank(vector) for vector in vectors}  # by first appearance
         return sorted(vectors, key=ranks.__getitem__)
 
+    def _inputs(self, vector: int) -> range:
+        """Positions of the inputs a vector is scored on."""
+        target = self._command.targets[vector]
+        left = range(len(self._files))[target.first :]
+        return left if target.count is None else left[: target.count]
+
+    def _span(self, vectors: Iterable[int]) -> range:
+        """From the first to the last input that some of `vectors` need; outputs are shared."""
+        if self._reference is not None and self._reference in (vectors := list(vectors)):
+            vectors = range(len(self.streams))  # everything is compared with it
+        parts = [part for v in vectors if (part := self._inputs(v))]
+        return range(min(p.start for p in parts), max(p.stop for p in parts)) if parts else range(0)
+
     def _config(self, vector: int, step: ProbeStep) -> dict[str, Any]:
         return self._vectors[vector].get(step.name, step.config)
 
@@ -158,6 +177,9 @@ class AccuracyProbe:
 
     async def _target(self, vector: int, scorer: Scorer) -> None:
         # Everything is compared with the reference, so its outputs are needed in any case.
+        if not self._span([vector]):  # all its inputs were scored before
+            self._close(vector, None)
+            return
         keep = vector == self._reference
         watched = list(range(len(self.streams))) if keep else [vector]
         try:
@@ -169,7 +191,7 @@ class AccuracyProbe:
                 self._keep(vector)
             if vector < len(self.streams):
                 await self._score(vector, scorer)
-                self.streams[vector].close()
+            self._close(vector, None)
         except TargetCancelled:
             self._close(vector, "cancelled")
         except (ProbeFailed, CircinusError) as error:
@@ -177,7 +199,7 @@ class AccuracyProbe:
             if keep and not self._agreed:
                 raise ProbeFailed(f"no reference outputs: {cause_of(error)}") from None
 
-    def _close(self, vector: int, cause: str) -> None:
+    def _close(self, vector: int, cause: str | None) -> None:
         if vector < len(self.streams):
             self.streams[vector].close(cause)
 
@@ -186,13 +208,14 @@ class AccuracyProbe:
         node = self._node(target, step.name)
         if node in self._outputs:
             return
+        span = self._span(v for v in self._wanted() if self._node(v, step.name) == node)
         needs = [self._outputs[self._node(target, need)] for need in step.needs]
         needs = needs or [self._outputs["", ""]]
         worker = await self._worker(step, self._config(target, step), watched)
         outputs = Outputs(self._environment.scratch)
         try:
-            for position in range(len(self._files)):
-                payload = step_input(needs, step.needs, position)
+            for position in range(span.stop):
+                payload = step_input(needs, step.needs, position) if position in span else None
                 if payload is None:
                     outputs.append(None)
                     continue
@@ -206,7 +229,7 @@ class AccuracyProbe:
                 if item.failure is not None and getattr(item.failure, "kind", "") != "raised":
                     raise ProbeFailed(f"{step.name}: {item.failure}")
                 outputs.append(item.payload, str(item.failure) if item.failure else None)
-            if len(outputs.failures) == len(self._files):
+            if span and len(outputs.failures) == len(span):
                 raise ProbeFailed(f"{step.name}: {outputs.failures[0]}")
         except BaseException:
             outputs.close()
@@ -244,11 +267,20 @@ class AccuracyProbe:
             found[sink] = payload
         return found
 
+    def _wanted(self) -> list[int]:
+        """Vectors that are not over yet; the reference is needed as long as any of them."""
+        vectors = range(len(self._vectors))
+        return [v for v in vectors if v == self._reference or not self._over(v)]
+
+    def _over(self, vector: int) -> bool:
+        return self.streams[vector].closed or self._control.cancelled(vector)
+
     def _keep(self, vector: int) -> None:
-        self._agreed = [self._results(vector, position) for position in range(len(self._files))]
+        span = self._span([vector])
+        self._agreed = [self._results(vector, position) for position in range(span.stop)]
 
     async def _score(self, target: int, scorer: Scorer) -> None:
-        for position in range(len(self._files)):
+        for position in self._inputs(target):
             if self._control.cancelled(target):
                 raise TargetCancelled
             if self._budget.left_s <= 0:

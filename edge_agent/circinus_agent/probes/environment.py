@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from circinus.messages import Artifact, InstanceSpec, Peer, ProbeSamples
+from circinus_agent.probes.conditions import Conditions, Load
 
 __all__ = [
     "Budget",
@@ -117,6 +118,8 @@ class ProbeEnvironment:
         scratch: Folder for what does not fit in memory.
         emulated: Compute on this device is emulated.
         emulated_links: Peers the link to which is emulated.
+        slowdown: Emulated compute takes so many times what the processes use.
+        conditions: What the machine is like.
         threads: Cores a probe that is not itself a measurement may keep busy.
         path: Folders with user code, for the process that scores.
         clock: Monotonic seconds.
@@ -134,6 +137,8 @@ class ProbeEnvironment:
     scratch: Path
     emulated: bool = False
     emulated_links: frozenset[str] = frozenset()
+    slowdown: float = 1.0
+    conditions: Conditions = field(default_factory=Conditions)
     threads: int = 1
     path: tuple[str, ...] = ()
     clock: Callable[[], float] = time.monotonic
@@ -206,7 +211,13 @@ class TargetStream:
         self._emulated = emulated
         self._samples: dict[str, list[float]] = {}
         self._flushed_at = environment.clock()
+        self._load = Load(environment.conditions, environment.clock)
         self.memory_mb: float | None = None
+        self.first: int | None = None
+        """Place of the next score among the data set's inputs."""
+        self.population: int | None = None
+        self.own_core_s = 0.0
+        """CPU the probe itself used since samples were last sent."""
         self.count = 0
         self.closed = False
 
@@ -215,6 +226,8 @@ class TargetStream:
         for name, value in sample.items():
             self._samples.setdefault(name, []).append(value)
         self.count += 1
+        if self.count == 1:  # what came before was starting up
+            self._background()
         pending = max(len(values) for values in self._samples.values())
         if (
             pending >= FLUSH_SAMPLES
@@ -230,6 +243,7 @@ class TargetStream:
 
     def _send(self, *, done: bool, cause: str | None) -> None:
         samples: dict[str, Any] = self._samples
+        health = self._environment.conditions.health
         self._environment.publish(
             ProbeSamples(
                 device=self._environment.device,
@@ -237,14 +251,26 @@ class TargetStream:
                 seq=self._seq(),
                 target=self._target,
                 memory_mb=self.memory_mb,
+                first=self.first,
+                population=self.population,
+                temperature_c=health.temperature_c,
+                throttled=health.throttled,
+                background_percent=self._background() if samples else None,
                 done=done,
                 cause=cause,
                 emulated=self._emulated,
                 **samples,
             )
         )
+        if self.first is not None:
+            self.first += len(samples.get("scores", ()))
         self._samples = {}
         self._flushed_at = self._environment.clock()
+
+    def _background(self) -> float | None:
+        percent = self._load.percent(self.own_core_s)
+        self.own_core_s = 0.0
+        return percent
 
 
 def cause_of(error: Exception) -> str:

@@ -97,6 +97,7 @@ class ProbeManager:
             return next(numbers)
 
         logger.info("probe %s of %d targets begins", command.request_id, control.targets)
+        watch = asyncio.create_task(self._environment.conditions.watch(), name="probe-conditions")
         try:
             data = await self._run(command, control, seq)
         # Before Python 3.11 asyncio's TimeoutError is no OSError.
@@ -110,6 +111,9 @@ class ProbeManager:
         else:
             logger.info("probe %s done", command.request_id)
             self._result(command.request_id, data=data)
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
 
     async def _run(
         self, command: AnyProbe, control: Control, seq: Callable[[], int]

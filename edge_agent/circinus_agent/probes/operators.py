@@ -98,7 +98,7 @@ class OperatorProbe:
         folder = self._environment.resolve(self._command.dataset)
         outputs = Outputs(self._environment.scratch)
         self._outputs[""] = outputs
-        for file in dataset_files(folder, self._command.inputs):
+        for file in dataset_files(folder)[: self._command.inputs]:
             outputs.append(self._environment.encode_input(read_input(file)))
         return outputs
 
@@ -242,6 +242,7 @@ class OperatorProbe:
                 warm_up = 0 if result.service_ms >= SLOW_WARM_UP_S * 1e3 else warm_up - 1
                 continue
             stream.memory_mb = worker.memory_mb
+            stream.own_core_s += result.compute_s / self._environment.slowdown
             stream.add(
                 latency_ms=result.service_ms,
                 compute_s=result.compute_s / target.batch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from circinus_agent.probes.environment import Payload, ProbeFailed
 
-__all__ = ["Outputs", "dataset_files", "read_labels", "step_input"]
+__all__ = ["Outputs", "dataset_files", "read_labels", "shuffled", "step_input"]
 
 LABELS = "labels.json"
 # Decoded pictures of a hundred inputs are some hundred MB; most other outputs are a few KB.
@@ -19,8 +20,8 @@ MEMORY_BYTES = 32 << 20
 MAX_INPUT_BYTES = 64 << 20
 
 
-def dataset_files(folder: Path, most: int, only: Mapping[str, Any] | None = None) -> list[Path]:
-    """The first `most` input files of a data set, by name.
+def dataset_files(folder: Path, only: Mapping[str, Any] | None = None) -> list[Path]:
+    """The input files of a data set, by name.
 
     Args:
         only: Take only files that are keys of this (labelled ones).
@@ -40,7 +41,19 @@ def dataset_files(folder: Path, most: int, only: Mapping[str, Any] | None = None
     if not files:
         which = "labelled input" if only is not None else "input"
         raise ProbeFailed(f"data set {folder.name} has no {which}")
-    return files[:most]
+    return files
+
+
+def shuffled(files: Sequence[Path], folder: Path) -> list[Path]:
+    """In an order that has nothing to do with what they hold, and is the same on every device.
+
+    Names often tell the kind of an input, so that the first by name are no sample of all.
+    """
+
+    def rank(path: Path) -> bytes:
+        return hashlib.sha256(path.relative_to(folder).as_posix().encode()).digest()
+
+    return sorted(files, key=rank)
 
 
 def read_labels(folder: Path) -> dict[str, Any] | None:

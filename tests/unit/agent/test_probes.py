@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from circinus import codec
@@ -28,7 +29,9 @@ from circinus.messages import (
     ProbeSamples,
     ProbeStep,
 )
-from circinus_agent.probes import ProbeEnvironment, ProbeManager
+from circinus_agent.capabilities.hardware import Health
+from circinus_agent.probes import Conditions, ProbeEnvironment, ProbeManager
+from circinus_agent.probes.outputs import shuffled
 from circinus_agent.runtime.outcome import Failure, WorkerFailed
 from circinus_agent.runtime.results import BatchResult, ItemResult
 
@@ -592,6 +595,108 @@ def test_the_reference_is_run_even_if_nobody_wants_its_samples(world: World, dat
         during=during,
     )
     assert (world.scores(0), world.scores(1)) == ([], [1.0] * 3)
+
+
+FOUR = (vector(1.0, 640), vector(1.0, 320), vector(0.5, 640), vector(0.5, 320))
+
+
+@pytest.fixture
+def ten(dataset: Path) -> Path:
+    """Ten labelled inputs, of which four are expected to be read as the operator does."""
+    expected = ["m:Detect", {"side": 640}]
+    labels = {f"{i}": expected if i % 3 == 0 else "other" for i in range(10)}
+    for name in labels:
+        (dataset / name).write_bytes(name.encode())
+    (dataset / "labels.json").write_text(json.dumps(labels))
+    return dataset
+
+
+def test_scoring_goes_on_after_the_inputs_that_have_a_score(world: World, ten: Path) -> None:
+    run(world, accuracy(ten, world, "same", vector(1.0, 640)))
+    whole = world.scores(0)
+    assert sorted(whole) == [0.0] * 6 + [1.0] * 4
+    for first, count in ((0, 3), (3, None)):
+        world.samples.clear()
+        world.calls.clear()
+        target = AccuracyTarget(config=vector(1.0, 640), first=first, count=count)
+        command = accuracy(ten, world, "same")
+        run(world, msgspec.structs.replace(command, targets=[target]))
+        assert world.scores(0) == whole[first:][:count]
+        assert world.calls["m:Detect"] == len(world.scores(0))
+        assert next(s.first for s in world.of(0) if s.scores) == first
+        assert {s.population for s in world.of(0)} == {10}
+
+
+def test_targets_that_begin_at_other_inputs_share_outputs(world: World, ten: Path) -> None:
+    targets = [
+        AccuracyTarget(config=config, first=first, count=2)
+        for config, first in zip(FOUR[:2], (4, 6), strict=True)
+    ]
+    command = accuracy(ten, world, "side")
+    run(world, msgspec.structs.replace(command, targets=targets))
+    assert (world.scores(0), world.scores(1)) == ([1.0, 1.0], [0.5, 0.5])
+    assert (world.calls["m:Decode"], world.calls["m:Detect"]) == (4, 4)
+
+
+def test_agreement_goes_on_too(world: World, dataset: Path) -> None:
+    target = AccuracyTarget(config=vector(0.5, 640), first=2)
+    command = accuracy(dataset, world, "same")
+    run(world, msgspec.structs.replace(command, targets=[target]))
+    assert world.scores(0) == [1.0]
+    assert world.calls["m:Detect"] == 2
+
+
+def test_a_target_whose_inputs_all_have_scores_is_done_at_once(world: World, ten: Path) -> None:
+    target = AccuracyTarget(config=vector(1.0, 640), first=10)
+    run(world, msgspec.structs.replace(accuracy(ten, world, "same"), targets=[target]))
+    assert (world.last(0).cause, world.scores(0), world.started) == (None, [], [])
+
+
+def test_inputs_are_scored_in_an_order_their_names_do_not_tell(dataset: Path) -> None:
+    names = [f"cat-{i}" for i in range(20)] + [f"dog-{i}" for i in range(20)]
+    order = [path.name for path in shuffled([dataset / name for name in names], dataset)]
+    assert 5 <= sum(name.startswith("cat") for name in order[:20]) <= 15
+    elsewhere = [dataset / "a" / name for name in reversed(names)]
+    assert [path.name for path in shuffled(elsewhere, dataset / "a")] == order
+
+
+# ---- conditions ---------------------------------------------------------------------------
+
+
+def test_samples_tell_of_heat_and_of_what_else_the_machine_does(
+    world: World, dataset: Path
+) -> None:
+    """A worker busy for a quarter of the time on one of two cores, another one all of it."""
+    worker_s = 0.0
+
+    def on_call(_: FakeWorker) -> None:
+        nonlocal worker_s
+        worker_s += 0.008
+
+    world.on_call = on_call
+    world.service_s = 0.032
+    world.environment = dataclasses.replace(
+        world.environment,
+        slowdown=2.0,
+        conditions=Conditions(
+            read=lambda: Health(temperature_c=64.0, throttled=False),
+            core_s=lambda: worker_s / 2 + world.now,
+            cores=2.0,
+        ),
+    )
+
+    async def during(_: ProbeManager) -> None:
+        while world.environment.conditions.health.temperature_c is None:
+            await asyncio.sleep(0)
+        world.block.set()  # type: ignore[union-attr]
+
+    world.block = asyncio.Event()
+    target = OperatorTarget(operator="decode")
+    run(world, operators(dataset, target, max_samples=20), during=during)
+    full = [s for s in world.of(0) if s.background_percent is not None]
+    assert full
+    assert {(s.temperature_c, s.throttled) for s in full} == {(64.0, False)}
+    assert {s.background_percent for s in full} == {50.0}
 
 
 # ---- links --------------------------------------------------------------------------------

@@ -98,12 +98,15 @@ class Bench:
         self.now = 0.0
         self.sent: list[Send] = []
         self.kept: list[Keep] = []
+        self.unfinished: list[Keep] = []
         self.devices = {name: device(name) for name in devices.split()}
         self.online()
 
     def take(self, orders: list[Send | Keep]) -> list[Send]:
         self.sent += [order for order in orders if isinstance(order, Send)]
-        self.kept += [order for order in orders if isinstance(order, Keep)]
+        kept = [order for order in orders if isinstance(order, Keep)]
+        self.kept += [order for order in kept if order.summary.done]
+        self.unfinished += [order for order in kept if not order.summary.done]
         return [order for order in orders if isinstance(order, Send)]
 
     def online(self) -> list[Send]:

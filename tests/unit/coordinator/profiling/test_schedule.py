@@ -18,7 +18,7 @@ from circinus.messages import (
     ProbeOperators,
 )
 from circinus_coordinator.profiling import OperatorKey, Send, relative_half_width
-from circinus_coordinator.profiling.summary import Summary
+from circinus_coordinator.profiling.summary import Summary, Take
 
 sys.path.insert(0, str(Path(__file__).parent))
 from probing import Bench, device, query, wanted
@@ -143,7 +143,8 @@ def test_what_no_probe_can_have_measured_is_left_out(figure: float) -> None:
         bandwidth_mbps=[figure],
     )  # fmt: skip
     (kept,) = bench.kept
-    assert kept.summary == Summary(latency_ms=STEADY, done=True)
+    takes = [Take(samples=len(STEADY), time_s=0.0, device="pi1")]
+    assert kept.summary == Summary(latency_ms=STEADY, takes=takes, done=True)
 
 
 def test_scores_are_no_samples_of_an_operator() -> None:
@@ -242,25 +243,52 @@ def scoring(**changes: Any) -> tuple[Bench, Send]:
     return bench, order
 
 
-def test_a_score_that_was_cut_off_early_is_made_again_from_the_start() -> None:
+def test_scoring_that_was_cut_off_early_goes_on_after_the_last_input() -> None:
     bench, order = scoring()
-    bench.samples(order, 0, scores=[1.0])
+    bench.samples(order, 0, scores=[1.0], first=0)
     bench.samples(order, 0, done=True, cause="budget used up")
     assert bench.kept == []
+    assert [kept.summary.scores for kept in bench.unfinished] == [[1.0]]
     bench.samples(order, 1, scores=[1.0], done=True)
     (again,) = bench.result(order)
-    bench.samples(again, 0, scores=[0.5], done=True)
-    assert [kept.summary.scores for kept in bench.kept] == [[1.0], [0.5]]
+    assert isinstance(again.command, ProbeAccuracy)
+    assert [target.first for target in again.command.targets] == [1]
+    bench.samples(again, 0, scores=[0.5], first=1, done=True)
+    assert [kept.summary.scores for kept in bench.kept] == [[1.0], [1.0, 0.5]]
     assert [kept.summary.cause for kept in bench.kept] == [None, None]
+
+
+def test_another_device_goes_on_where_the_first_was_cut_off() -> None:
+    bench, order = scoring()
+    bench.samples(order, 0, scores=[1.0, 0.0], first=0)
+    bench.devices = {"dc2": device("dc2")}
+    (over,) = bench.online()
+    assert isinstance(over.command, ProbeAccuracy)
+    assert [target.first for target in over.command.targets] == [2, 0]
+    bench.samples(over, 0, scores=[0.5], first=2, done=True)
+    (kept,) = bench.kept
+    assert kept.summary.scores == [1.0, 0.0, 0.5]
+    assert [(t.device, t.samples) for t in kept.summary.takes] == [("dc", 2), ("dc2", 1)]
+
+
+def test_an_agent_that_begins_anew_adds_only_what_was_not_scored_yet() -> None:
+    bench, order = scoring()
+    bench.samples(order, 0, scores=[1.0, 0.0])
+    bench.samples(order, 0, done=True, cause="budget used up")
+    (again,) = bench.result(order)
+    bench.samples(again, 0, scores=[1.0])
+    bench.samples(again, 0, scores=[0.0, 0.5], done=True)
+    (kept,) = bench.kept
+    assert kept.summary.scores == [1.0, 0.0, 0.5]
 
 
 def test_a_score_that_is_always_cut_off_is_given_up_with_its_cause() -> None:
     bench, order = scoring(accuracy_chunk=1, attempts=2)
-    for _ in range(2):
-        bench.samples(order, 0, scores=[1.0] * 19, done=True, cause="budget used up")
+    for scored in (9, 10):
+        bench.samples(order, 0, scores=[1.0] * scored, done=True, cause="budget used up")
         (order,) = bench.result(order)
     (kept,) = bench.kept
-    assert (kept.summary.cause, kept.summary.scores) == ("budget used up", [])
+    assert (kept.summary.cause, kept.summary.scores) == ("budget used up", [1.0] * 10)
 
 
 @pytest.mark.parametrize(("scored", "wanted"), [(20, 100), (3, 3)])
@@ -280,24 +308,24 @@ def test_a_probe_that_fails_amid_scoring_counts_as_failed() -> None:
 
 def test_scores_of_a_session_that_ended_are_not_counted_twice() -> None:
     bench, order = scoring(attempts=1)
-    bench.samples(order, 0, scores=[1.0, 1.0])
+    bench.samples(order, 0, scores=[1.0, 0.5])
     bench.devices = {}
     bench.online()
     bench.devices = {"dc": device("dc", session=2)}
     (again,) = bench.online()
-    bench.samples(again, 0, scores=[0.5], done=True)
+    bench.samples(again, 0, scores=[1.0], done=True)
     (kept,) = bench.kept
-    assert kept.summary.scores == [0.5]
+    assert kept.summary.scores == [1.0, 0.5]
 
 
 def test_scores_of_a_probe_nobody_needed_any_more_are_not_counted_twice() -> None:
     bench, order = scoring()
-    bench.samples(order, 0, scores=[1.0, 1.0])
+    bench.samples(order, 0, scores=[1.0, 0.5])
     bench.want(wanted(devices="dc", queries=[]))
     (again,) = bench.want(wanted(devices="dc", queries=[query(accuracy=0.5)]))
-    bench.samples(again, 0, scores=[0.5], done=True)
+    bench.samples(again, 0, scores=[1.0], done=True)
     (kept,) = bench.kept
-    assert kept.summary.scores == [0.5]
+    assert kept.summary.scores == [1.0, 0.5]
 
 
 def test_another_device_that_took_over_keeps_its_scores() -> None:
