@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks._arguments import at_least
 from benchmarks._percentile_cases import FACTORS, KINDS, Loaded, cases, loaded
 from benchmarks._percentile_models import MODELS, parts
 from circinus.fleet import CORES
@@ -177,7 +178,7 @@ def report(everything: Sequence[Observed]) -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=at_least(1), default=4)
     parser.add_argument("--kinds", default=",".join(KINDS))
     given = parser.parse_args()
     main(range(given.seeds), tuple(given.kinds.split(",")))

@@ -28,6 +28,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from benchmarks import _jellybean as jellybean
+from benchmarks._arguments import at_least
 from circinus.fleet import SECONDS_PER_HOUR, Billing
 from circinus.scenario import Scenario
 from circinus_coordinator.generation import generate
@@ -42,7 +43,9 @@ BRIEF = ["--seeds", "1", "--brief"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the two tables; 1 where a bound is not met, 0 otherwise."""
     parser = argparse.ArgumentParser(prog="circinus bench renting", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="generated scenarios of each kind")
+    parser.add_argument(
+        "--seeds", type=at_least(1), default=3, help="generated scenarios of each kind"
+    )
     parser.add_argument("--brief", action="store_true", help="only some of JellyBean's cases")
     chosen = parser.parse_args(list(arguments or ()))
     floors = (56.0,) if chosen.brief else jellybean.FLOORS

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from benchmarks._arguments import at_least
 from circinus_coordinator.profiling.sequences import (
     FAMILIES,
     block_means,
@@ -213,7 +214,9 @@ def _widths(kinds: Sequence[Kind], families: Sequence[str]) -> None:
 def main(arguments: Sequence[str] = ()) -> int:
     """Print the tables; 1 where a family is wrong too often for its delta."""
     parser = argparse.ArgumentParser(prog="circinus bench sequences", description=__doc__)
-    parser.add_argument("--streams", type=int, default=2000, metavar="N", help="per row [2000]")
+    parser.add_argument(
+        "--streams", type=at_least(1), default=2000, metavar="N", help="per row [2000]"
+    )
     streams = parser.parse_args(arguments).streams
     families = tuple(FAMILIES)
     print(f"wrong at any of {SAMPLES} samples, % of {streams} streams [95 % interval]; target: {5}")

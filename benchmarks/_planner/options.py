@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks._arguments import at_least, fraction, part, positive, several
 from circinus_coordinator.planning import PLANNERS
 
 __all__ = ["BAND", "OURS", "QUICK", "Options", "parse"]
@@ -85,39 +85,39 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=None,
     )
     add = parser.add_argument
-    add("--queries", type=_at_least(1), metavar="N", help="queries per scenario [60]")
-    add("--devices", type=_at_least(3), metavar="M", help="machines [one per ten queries, >= 8]")
-    add("--seeds", type=_at_least(1), metavar="K", help="scenarios per contention [3]")
-    add("--first-seed", type=_at_least(0), metavar="S", help="the first one's seed [0]")
+    add("--queries", type=at_least(1), metavar="N", help="queries per scenario [60]")
+    add("--devices", type=at_least(3), metavar="M", help="machines [one per ten queries, >= 8]")
+    add("--seeds", type=at_least(1), metavar="K", help="scenarios per contention [3]")
+    add("--first-seed", type=at_least(0), metavar="S", help="the first one's seed [0]")
     add(
         "--contentions",
-        type=_several(_fraction),
+        type=several(fraction),
         metavar="F,...",
         help="parts of the demand that fit [0.4,0.55]",
     )
     add(
         "--sizes",
-        type=_several(_at_least(1), empty=True),
+        type=several(at_least(1), empty=True),
         metavar="N,...",
         help="numbers of queries for time against size, one seed each "
         "[1/4, 1/2 and 2 times --queries]; '' for none",
     )
     add(
         "--planners",
-        type=_several(_planner),
+        type=several(_planner),
         metavar="NAME,...",
         help=f"of: {', '.join(PLANNERS)} [all]",
     )
     add(
         "--time-limit",
         dest="time_limit_s",
-        type=_positive,
+        type=positive,
         metavar="S",
         help="seconds of CPU for one planner on one scenario; beyond, it is not run again [60]",
     )
-    add("--requests", type=_at_least(1), metavar="N", help="to simulate per scenario [20000]")
-    add("--tightness", type=_part, metavar="F", help="of SLOs, see docs/generator.md [0.5]")
-    add("--splittable", type=_part, metavar="F", help="part of the queries that may be split [1]")
+    add("--requests", type=at_least(1), metavar="N", help="to simulate per scenario [20000]")
+    add("--tightness", type=part, metavar="F", help="of SLOs, see docs/generator.md [0.5]")
+    add("--splittable", type=part, metavar="F", help="part of the queries that may be split [1]")
     add(
         "--queueing",
         action=argparse.BooleanOptionalAction,
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         const=True,
         help="instead: seconds and gaps of our planner from 1,000 queries up to --largest",
     )
-    add("--largest", type=_at_least(1), metavar="N", help="queries, for --scale [10000]")
+    add("--largest", type=at_least(1), metavar="N", help="queries, for --scale [10000]")
     add("--quick", action="store_const", const=True, help="small, in less than a minute")
     return parser
 
@@ -141,50 +141,3 @@ def _planner(text: str) -> str:
             f"unknown planner {text!r}; there are: {', '.join(PLANNERS)}"
         )
     return text
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number >= {least}, not {text!r}")
-        return value
-
-    return integer
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
-def _fraction(text: str) -> float:
-    if not 0 < _number(text) <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text!r}")
-    return float(text)
-
-
-def _part(text: str) -> float:
-    if not 0 <= _number(text) <= 1:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, not {text!r}")
-    return float(text)
-
-
-def _positive(text: str) -> float:
-    if not 0 < _number(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text!r}")
-    return float(text)
-
-
-def _several(one: Callable[[str], Any], *, empty: bool = False) -> Callable[[str], tuple[Any, ...]]:
-    def values(text: str) -> tuple[Any, ...]:
-        if not text and empty:
-            return ()
-        return tuple(dict.fromkeys(one(part.strip()) for part in text.split(",")))
-
-    return values
