@@ -1,9 +1,11 @@
 """What profiling costs until every query has a plan to be promised, and how good the plans are.
 
-Run: ``circinus bench profiler`` (``--help`` for its options). Each seed is a pipeline of one of the
-generator's families on a Raspberry Pi, an edge box and a cloud machine, with 3 or 4 configs per
-operator, queries whose floors and limits are drawn, and a known truth: gamma service times, a
-score for each of 500 labelled inputs. Every scheme draws samples and pays for them in seconds of a
+Run: ``circinus bench profiler`` (``--help`` for its options). Each seed is a world of which
+everything is known, and queries whose floors and limits are drawn. *Generated*: a pipeline of one
+of the generator's families on a Raspberry Pi, an edge box and a cloud machine, with 3 or 4 configs
+per operator; gamma service times, a score for each of 500 labelled inputs. *Measured*: all config
+vectors of examples/read-signs as they were measured (benchmarks/data), on machines that take the
+measured milliseconds times a factor. Every scheme draws samples and pays for them in seconds of a
 device. The others are told the true costs of all plans and begin with the cheapest; ours is not.
 Intervals: bootstrap over seeds.
 """
@@ -14,14 +16,16 @@ import argparse
 import concurrent.futures
 import dataclasses
 import json
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks._profiler.trial import OURS, SCHEMES, Row, trial
+from benchmarks._arguments import at_least, file_to_write, several
+from benchmarks._profiler.trial import OURS, SCHEMES, WORLDS, Row, trial
 
 BRIEF = ["--seeds", "8", "--large-seeds", "0"]
 _RESAMPLED = 2000
@@ -37,47 +41,77 @@ TARGETS = (
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="circinus bench profiler")
-    add = parser.add_argument
-    add("--seeds", type=int, default=200, metavar="N", help="worlds with few queries [200]")
-    add("--queries", type=int, default=6, metavar="N", help="queries of each pipeline there [6]")
-    add("--large-seeds", type=int, default=40, metavar="N", help="worlds with many [40]")
-    add("--large-queries", type=int, default=60, metavar="N", help="queries there [60]")
-    add("--first-seed", type=int, default=0, metavar="S", help="the first world [0]")
-    add("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes [all cores]")
-    add("--json", type=Path, metavar="FILE", help="write a row per world and scheme there")
-    given = parser.parse_args(arguments)
+    given = _parse(arguments)
     rows: list[Row] = []
-    for seeds, queries, schemes in (
-        (given.seeds, given.queries, tuple(SCHEMES)),
-        (given.large_seeds, given.large_queries, ("sequential",)),
-    ):
-        if seeds > 0:
-            found = _run(range(given.first_seed, given.first_seed + seeds), queries, schemes, given)
-            _print(found, queries, seeds)
-            rows += found
+    try:
+        for worlds in given.worlds:
+            for seeds, queries, schemes in (
+                (given.seeds, given.queries, tuple(SCHEMES)),
+                (given.large_seeds, given.large_queries, ("sequential",)),
+            ):
+                if seeds > 0:
+                    chosen = range(given.first_seed, given.first_seed + seeds)
+                    found = _run(worlds, chosen, queries, schemes, given.workers)
+                    _print(found, queries, seeds)
+                    rows += found
+    except KeyboardInterrupt:
+        return 130  # as a shell says it
     if given.json:
         given.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     return 0
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="circinus bench profiler")
+    add = parser.add_argument
+    few, some = at_least(0), at_least(1)
+    add("--worlds", type=several(_worlds), default=tuple(WORLDS), metavar="NAME,...",
+        help=f"of: {', '.join(WORLDS)} [all]")  # fmt: skip
+    add("--seeds", type=few, default=200, metavar="N", help="worlds with few queries [200]")
+    add("--queries", type=some, default=6, metavar="N", help="queries of each pipeline there [6]")
+    add("--large-seeds", type=few, default=8, metavar="N", help="worlds with many [8]")
+    add("--large-queries", type=some, default=60, metavar="N", help="queries there [60]")
+    add("--first-seed", type=few, default=0, metavar="S", help="the first world [0]")
+    add("--workers", type=some, default=os.cpu_count(), metavar="N", help="processes [all cores]")
+    add("--json", type=file_to_write, metavar="FILE", help="write a row per world and scheme there")
+    return parser.parse_args(arguments)
+
+
+def _worlds(text: str) -> str:
+    if text not in WORLDS:
+        raise argparse.ArgumentTypeError(f"no worlds {text!r}; there are: {', '.join(WORLDS)}")
+    return text
+
+
 def _run(
-    seeds: Sequence[int], queries: int, schemes: Sequence[str], given: argparse.Namespace
+    worlds: str, seeds: Sequence[int], queries: int, schemes: Sequence[str], workers: int
 ) -> list[Row]:
-    with concurrent.futures.ProcessPoolExecutor(given.workers) as pool:
-        waiting = [pool.submit(trial, seed, queries, schemes) for seed in seeds]
+    # Ctrl-C reaches every process of the terminal; workers leave it to this one.
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
+        waiting = [pool.submit(trial, worlds, seed, queries, schemes) for seed in seeds]
         rows = []
-        for done, future in enumerate(waiting, 1):
-            rows += future.result()
-            if sys.stderr.isatty():
-                print(f"\r{done} of {len(waiting)} worlds", end="", file=sys.stderr)
+        try:
+            for done, future in enumerate(waiting, 1):
+                rows += future.result()
+                if sys.stderr.isatty():
+                    print(f"\r{done} of {len(waiting)} worlds", end="", file=sys.stderr)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     if sys.stderr.isatty():
         print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
     return rows
 
 
 def _print(rows: Sequence[Row], queries: int, seeds: int) -> None:
-    print(f"\n{seeds} worlds, {queries} queries of one pipeline in each; delta 0.05, zone 1 point")
+    print(
+        f"\n{seeds} {rows[0].worlds} worlds, {queries} queries of one pipeline in each; "
+        "delta 0.05, zone 1 point"
+    )
     print(
         f"{'':24}{'wrong promise %':>20}{'> 5 % dearer %':>20}{'no plan %':>10}"
         f"{'device s, median':>18}{'theirs / ours':>24}{'(not shared)':>24}{'CPU s':>8}"

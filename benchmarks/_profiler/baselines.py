@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from benchmarks._profiler.world import LABELLED, World
+from benchmarks._profiler.world import World
 from circinus_coordinator.planning.baselines.surrogate import Surrogate
 from circinus_coordinator.profiling.seeking import Ask, Rules
 from circinus_coordinator.profiling.verdicts import Target, Verdict, verdict
@@ -46,7 +46,7 @@ class Runs:
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng([self.world.seed, self.seed, 3])
-        self._order = rng.permutation(LABELLED)
+        self._order = rng.permutation(self.world.labelled)
 
     def next_query(self) -> None:
         """Whoever asks from now on has seen nothing yet; what was run need not run again."""
@@ -61,14 +61,12 @@ class Runs:
         if upto > own:
             self.alone_s += float(spent[upto - 1] - (spent[own - 1] if own else 0.0))
             self._own[plan] = upto
-        scored = self._order[: min(upto, LABELLED)]
+        scored = self._order[: min(upto, self.world.labelled)]
         return self._latency_ms[plan][:upto], self.world.right[self.world.menu.vector[plan], scored]
 
     def _more(self, plan: int, had: Floats, upto: int) -> None:
         world = self.world
-        rng = np.random.default_rng([world.seed, self.seed, 6, plan, len(had)])
-        parts = world.menu.parts[plan]
-        service = np.array([world.service_ms(rng, int(p), upto - len(had)) for p in parts])
+        service = world.plan_ms(self.seed, plan, len(had), upto)
         seconds = service.sum(axis=0) / 1e3
         self.device_s += float(seconds.sum())
         before = self._spent_s.get(plan, np.zeros(0))
@@ -109,7 +107,11 @@ def sequential(runs: Runs, ask: Ask, rules: Rules) -> int | None:
             said = verdict(hits, in_time, accept=accept, reject=rules.delta)
             if said is not Verdict.MISSED:
                 also = verdict(
-                    scores, accurate, accept=accept, reject=rules.delta, population=LABELLED
+                    scores,
+                    accurate,
+                    accept=accept,
+                    reject=rules.delta,
+                    population=runs.world.labelled,
                 )
                 said = also if also is Verdict.MISSED or said is Verdict.MET else said
             if said is Verdict.MET:

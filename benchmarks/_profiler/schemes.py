@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._profiler.world import LABELLED, World
+from benchmarks._profiler.world import World
 from circinus_coordinator.profiling.seeking import Ask, Book, Chosen, Rules, Seeker
 from circinus_coordinator.profiling.surrogate import Losses
 
@@ -34,32 +34,29 @@ class Lab:
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng([self.world.seed, self.seed, 3])
-        self._order = rng.permutation(LABELLED)
+        self._order = rng.permutation(self.world.labelled)
 
     def measure(self, part: int, upto: int) -> None:
         """Have samples of a part, up to so many in all."""
         had = self.book.service_ms.get(part, np.zeros(0))
         if upto <= len(had):
             return
-        rng = np.random.default_rng([self.world.seed, self.seed, 4, part, len(had)])
-        more = self.world.service_ms(rng, part, upto - len(had))
+        more, usd = self.world.part_samples(self.seed, part, len(had), upto)
+        before = self.book.usd.get(part, np.zeros(0))
         self.book.service_ms[part] = np.concatenate([had, more])
-        self.book.usd[part] = self.book.service_ms[part] * (
-            self.world.usd[part] / self.world.mean_ms[part]
-        )
+        self.book.usd[part] = np.concatenate([before, usd])
         self.device_s += float(more.sum()) / 1e3
 
     def score(self, vector: int, upto: int) -> None:
         """Have a config vector scored on the first inputs; what others put out before is reused."""
-        upto = min(upto, LABELLED)
+        upto = min(upto, self.world.labelled)
         self.book.scores[vector] = self.world.right[vector, self._order[:upto]]
         configs = self.world.menu.configs[vector]
         for k in range(len(configs)):
             prefix = tuple(configs[: k + 1].tolist())
             had = self._prefixes.get(prefix, 0)
             if upto > had:
-                mean = self.world.mean_ms[self.world.fastest[vector, k]]
-                self.device_s += (upto - had) * float(mean) / 1e3
+                self.device_s += (upto - had) * self.world.scoring_ms(vector, k) / 1e3
                 self._prefixes[prefix] = upto
 
 

@@ -10,11 +10,14 @@ import numpy as np
 
 from benchmarks._profiler import baselines
 from benchmarks._profiler.baselines import Runs
+from benchmarks._profiler.generated import generated
+from benchmarks._profiler.measured import measured
 from benchmarks._profiler.schemes import Lab, factored
-from benchmarks._profiler.world import World, asks, world
+from benchmarks._profiler.table import DATA, load
+from benchmarks._profiler.world import World, asks
 from circinus_coordinator.profiling.seeking import Ask, Rules
 
-__all__ = ["OURS", "SCHEMES", "Row", "trial"]
+__all__ = ["OURS", "SCHEMES", "WORLDS", "Row", "trial"]
 
 OURS = "circinus"
 RULES = Rules()
@@ -31,6 +34,10 @@ SCHEMES: Mapping[str, Search] = {
     "successive halving": lambda runs, ask: baselines.halving(runs, ask, 300),
     "Bayesian optimisation": baselines.bayesian,
 }
+WORLDS: Mapping[str, Callable[[int], World]] = {
+    "generated": generated,
+    "measured": lambda seed: measured(seed, load(DATA / "read-signs")),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,7 @@ class Row:
     """One scheme in one world.
 
     Attributes:
+        worlds: Name of the family of worlds.
         queries: How many were asked.
         wrong: Got a plan that violates an objective by more than a point.
         dearer: Got a plan more than 5 % dearer than the cheapest that meets all, or none at all.
@@ -47,6 +55,7 @@ class Row:
         cpu_s: Of the scheme itself, drawing of samples included.
     """
 
+    worlds: str
     scheme: str
     seed: int
     pipeline: str
@@ -60,15 +69,15 @@ class Row:
     cpu_s: float
 
 
-def trial(seed: int, queries: int, schemes: Sequence[str]) -> list[Row]:
+def trial(worlds: str, seed: int, queries: int, schemes: Sequence[str]) -> list[Row]:
     """Rows of ours and of these others, in the world of a seed."""
-    here = world(seed)
+    here = WORLDS[worlds](seed)
     wanted = asks(here, queries, 0)
-    truth = _Truth(here, wanted)
+    truth = _Truth(worlds, here, wanted)
     rows = []
     began = time.process_time()
     lab = Lab(here, 0)
-    found = factored(lab, wanted, RULES)
+    found = factored(lab, wanted, replace(RULES, most_scores=here.labelled))
     rows.append(truth.row(OURS, found, lab.device_s, lab.device_s, time.process_time() - began))
     for name in schemes:
         began = time.process_time()
@@ -83,8 +92,8 @@ def trial(seed: int, queries: int, schemes: Sequence[str]) -> list[Row]:
 
 
 class _Truth:
-    def __init__(self, here: World, wanted: Sequence[Ask]) -> None:
-        self._world, self._wanted = here, wanted
+    def __init__(self, worlds: str, here: World, wanted: Sequence[Ask]) -> None:
+        self._worlds, self._world, self._wanted = worlds, here, wanted
         self._accuracy = here.accuracy[here.menu.vector]
         self._in_time: dict[tuple[int, int], float] = {}
         order = np.argsort(here.plan_usd, kind="stable").tolist()
@@ -107,6 +116,7 @@ class _Truth:
                 if best is not None:
                     dearer += here.plan_usd[plan] > _DEARER * here.plan_usd[best]
         return Row(
+            worlds=self._worlds,
             scheme=scheme,
             seed=here.seed,
             pipeline=here.name,
