@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from circinus.fleet import CORES
 from circinus.messages import ProbeSamples
 from circinus.profile import LatencyStats, OperatorProfile, Provenance
+from circinus_coordinator.profiling.flukes import without_fluke
 from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey
 from circinus_coordinator.profiling.settings import ProfilingSettings
 
@@ -186,7 +187,7 @@ def operator_profile(key: OperatorKey, summary: Summary) -> OperatorProfile:
         config=key.config,
         device_class=key.device_class,
         batch=key.batch,
-        latency_ms=LatencyStats.of(summary.latency_ms),
+        latency_ms=LatencyStats.of(without_fluke(summary.latency_ms)),
         compute_s={CORES: _mean(summary.compute_s)},
         memory_mb=summary.memory_mb,
         output_bytes=_mean(summary.output_bytes),
