@@ -249,6 +249,8 @@ class InstanceTelemetry(_Part, frozen=True):
         requests: Requests that were dispatched; shed and refused ones are not among them.
         queued: Requests that wait now.
         compute_s: Core seconds, measured and summed over all requests.
+        full: Service times of batches as large as they are made, all of which went well: what a
+            profile has samples of.
     """
 
     key: str
@@ -261,6 +263,7 @@ class InstanceTelemetry(_Part, frozen=True):
     failed: Count = 0
     restarts: Count = 0
     compute_s: float = 0.0
+    full: dict[int, Count] = {}
 
 
 class LinkMeasurement(_Part, frozen=True):

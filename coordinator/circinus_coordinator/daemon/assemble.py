@@ -6,7 +6,8 @@ written document: an export is what the live planner saw, to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 
 from circinus.fleet import Device
 from circinus.messages import Capabilities, Peer
@@ -19,6 +20,7 @@ from circinus_coordinator.fleet import DeviceState, MeasuredLink, dialler, link_
 from circinus_coordinator.planning import candidate_placements
 from circinus_coordinator.profiling import (
     AccuracyKey,
+    Factor,
     Key,
     LinkKey,
     OperatorKey,
@@ -27,6 +29,8 @@ from circinus_coordinator.profiling import (
     config_vectors,
     neutralised,
     operator_profile,
+    own_class,
+    scaled,
 )
 
 __all__ = [
@@ -92,26 +96,40 @@ def build_scenario(
     queries: Iterable[Query],
     needed: Mapping[str, Iterable[Key]],
     measured: Mapping[Key, Summary],
+    apart: Mapping[str, Factor] | None = None,
 ) -> Scenario:
     """What is to be planned.
 
     Args:
         needed: By query, the keys whose rows it may use.
         measured: All that is done; given up targets have no row.
+        apart: Devices that are not like their class. Each is the only one of a class of its own,
+            with what was measured there, and else with its class's rows times its factor.
     """
+    factors = apart or {}
     chosen = sorted(queries, key=lambda query: query.id)
     used = sorted({query.pipeline for query in chosen})
     keys = {key for query in chosen for key in needed.get(query.id, ())}
     sound = {
         key: s for key in keys if (s := measured.get(key)) and s.cause is None and s.usable(key)
     }
+    singled = [device for device in devices if device.id in factors]
+    classes = dict(fleet.device_classes)
+    for device in singled:
+        name = own_class(device.device_class, device.id)
+        classes[name] = dataclasses.replace(classes[device.device_class], name=name)
     return Scenario(
         tiers=fleet.tiers,
-        device_classes=dict(sorted(fleet.device_classes.items())),
-        devices=tuple(devices),
+        device_classes=dict(sorted(classes.items())),
+        devices=tuple(
+            dataclasses.replace(d, device_class=own_class(d.device_class, d.id))
+            if d in singled
+            else d
+            for d in devices
+        ),
         links=link_rows(fleet.links, _links(measured), devices, fleet.tiers),
         pipelines={name: pipelines[name] for name in used},
-        profiles=_profiles(sound),
+        profiles=_profiles(sound, measured, {d: factors[d.id] for d in singled}),
         accuracy=tuple(row for name in used for row in _accuracy(pipelines[name], sound)),
         queries=tuple(chosen),
         max_utilisation=fleet.max_utilisation,
@@ -130,10 +148,30 @@ def _links(measured: Mapping[Key, Summary]) -> list[MeasuredLink]:
     return found
 
 
-def _profiles(sound: Mapping[Key, Summary]) -> tuple[OperatorProfile, ...]:
-    rows = [operator_profile(k, s) for k, s in sound.items() if isinstance(k, OperatorKey)]
+def _profiles(
+    sound: Mapping[Key, Summary], measured: Mapping[Key, Summary], apart: Mapping[Device, Factor]
+) -> tuple[OperatorProfile, ...]:
+    keys = [key for key in sound if isinstance(key, OperatorKey)]
+    rows = [operator_profile(key, sound[key]) for key in keys]
+    for device, factor in apart.items():
+        mine = [key for key in keys if key.device_class == device.device_class]
+        rows += _own(mine, measured, own_class(device.device_class, device.id), factor)
     rows.sort(key=lambda row: (row.qualified, row.device_class, row.batch, str(row.config)))
     return tuple(rows)
+
+
+def _own(
+    keys: Iterable[OperatorKey], measured: Mapping[Key, Summary], name: str, factor: Factor
+) -> Iterator[OperatorProfile]:
+    """The rows of a device that is apart, as the class `name`."""
+    for key in keys:
+        own = dataclasses.replace(key, device_class=name)
+        found = measured.get(own)
+        if found is not None and found.cause is None and found.usable(own):
+            yield operator_profile(own, found)
+        else:
+            row = operator_profile(key, measured[key])
+            yield scaled(row, factor.of(key.implementation), name)
 
 
 def _accuracy(pipeline: Pipeline, sound: Mapping[Key, Summary]) -> list[AccuracyProfile]:

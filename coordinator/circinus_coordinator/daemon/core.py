@@ -24,6 +24,7 @@ from circinus.pipeline import Pipeline
 from circinus.query import Query
 from circinus.scenario import Scenario, Submission, encode_scenario
 from circinus_coordinator.daemon import assemble, records
+from circinus_coordinator.daemon.deviations import Deviations
 from circinus_coordinator.daemon.effects import Effects
 from circinus_coordinator.daemon.retry import Retry
 from circinus_coordinator.daemon.settings import Settings
@@ -32,6 +33,7 @@ from circinus_coordinator.daemon.translate import (
     command_message,
     decided,
     desired_message,
+    deviation,
     named,
 )
 from circinus_coordinator.fleet import (
@@ -43,18 +45,20 @@ from circinus_coordinator.fleet import (
     Publish,
     Registry,
     Rollout,
+    Served,
     Settled,
     compile_routes,
     dialler,
 )
 from circinus_coordinator.fleet import Instruction as RolloutInstruction
-from circinus_coordinator.profiling import Instruction as ProbeInstruction
 from circinus_coordinator.profiling import (
+    Change,
     Keep,
     ProbeDevice,
     Profiler,
     needs,
 )
+from circinus_coordinator.profiling import Instruction as ProbeInstruction
 from circinus_coordinator.store import (
     DecisionRecord,
     DecisionState,
@@ -107,6 +111,7 @@ class Core:
         self.registry.restore(restored.devices, now)
         self.profiler = Profiler(settings.profiling, prefix=prefix, epoch_s=epoch_s)
         self.profiler.restore(restored.measurements)
+        self.deviations = Deviations(settings.drift, self.profiler, restored.factors)
         self.monitor = Monitor(now)
         self.rollout = Rollout(
             store=store_id,
@@ -201,10 +206,12 @@ class Core:
         if isinstance(message, Capabilities):
             return self._on_devices(self.registry.capabilities(message, now), now)
         if isinstance(message, Telemetry):
-            changes = self.registry.telemetry(message, now)
+            effects = self._on_devices(self.registry.telemetry(message, now), now)
             if self.registry.is_present(message.device, message.boot_id):
-                self.monitor.telemetry(message, now, self.rollout.promised(message.device))
-            return self._on_devices(changes, now)
+                body = self.rollout.promised(message.device)
+                served = self.monitor.telemetry(message, now, body)
+                effects.add(self._compared(message.device, served, now))
+            return effects
         if isinstance(message, Reported):
             return self._rolled(self.rollout.on_reported(message, now), now)
         if isinstance(message, ProbeSamples):
@@ -223,10 +230,29 @@ class Core:
         if present != self._present:  # a grace period ran out
             effects.add(self._fleet_changed(now))
         effects.add(self._offer_devices(now))
+        effects.add(self._probed(self.profiler.stale(self.deviations.due(now), now), now))
         effects.add(self._probed(self.profiler.on_tick(now), now))
         if self.planned and not self.rollout.switching and self._retry.due(now):
             effects.add(self._decide(self.planned, now))
         return effects.add(self._rolled(self.rollout.on_tick(now), now))
+
+    def _compared(self, device: str, served: list[Served], now: float) -> Effects:
+        """Hold what a device served against what it was planned with."""
+        state = self.registry.get(device)
+        if state is None or state.capabilities is None or not served:
+            return Effects()
+        change = self.deviations.served(
+            device, state.capabilities.device_class, served, self.rollout.promised(device), now
+        )
+        return self._deviates(change, now) if change is not None else Effects()
+
+    def _deviates(self, change: Change, now: float) -> Effects:
+        """A device is another than it was taken for: plan with what it is, and look closer."""
+        effects = Effects(records=[self.deviations.record()])
+        text, data = deviation(change, self.monitor.last(change.device))
+        effects.note("drift", change.device, text, **data)
+        self._dirty(now)
+        return effects.add(self._wishes_changed(now))
 
     def _on_devices(self, changes: list[DeviceChange], now: float) -> Effects:
         effects = Effects()
@@ -258,6 +284,7 @@ class Core:
             queries=self._plannable(now),
             needed=self.profiler.needs.by_query,
             measured=self.profiler.results(),
+            apart=self.deviations.apart,
         )
         data = encode_scenario(scenario)
         if self.planned and data == self.planned.scenario_bytes:
@@ -352,6 +379,10 @@ class Core:
     def _wishes_changed(self, now: float) -> Effects:
         """Queries, pipelines or files changed."""
         self._dirty(now)
+        return self._needed(now)
+
+    def _needed(self, now: float) -> Effects:
+        """What is to be measured may have changed."""
         devices = self.present_devices(now)
         known = self._capabilities()
         wanted = needs(
@@ -368,6 +399,9 @@ class Core:
             artifacts={name: self._files(pipeline) for name, pipeline in self.pipelines.items()},
             links=assemble.link_ways(devices, self.fleet, known),
         )
+        classes = {device.id: device.device_class for device in devices}
+        bodies = {device: self.rollout.promised(device) for device in classes}
+        wanted = self.deviations.wanted(wanted, classes, bodies)
         return self._probed(self.profiler.on_needs(wanted, now), now)
 
     def _files(self, pipeline: Pipeline) -> tuple[Artifact, ...]:
@@ -430,6 +464,9 @@ class Core:
                 if order.summary.cause:
                     text = f"{named(order.key)} given up: {order.summary.cause}"
                     effects.note("probe", named(order.key), text)
+                change = self.deviations.kept(order.key, now) if order.summary.done else None
+                if change is not None:
+                    effects.add(self._deviates(change, now))
             else:
                 effects.messages.append(command_message(order))
                 if order.text:
@@ -471,4 +508,4 @@ class Core:
         effects.records.append(decided(planned, DecisionState.ACTIVE, None))
         effects.records.append(MetaRecord(name=IN_FORCE, value=planned.id.encode()))
         effects.note("rollout", planned.id, "serving")
-        return effects
+        return effects.add(self._needed(now))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from circinus import _checks as check
 from circinus.errors import InvalidInput
-from circinus_coordinator.profiling import ProfilingSettings
+from circinus_coordinator.profiling import DriftSettings, ProfilingSettings
 
 __all__ = ["BrokerSettings", "Settings"]
 
@@ -63,6 +63,7 @@ class Settings:
         drain_s: So long old routes are kept after the switch, for requests on their way.
         window_s: Measurements look back so far.
         profiling: What to probe, and when to stop.
+        drift: When a device no longer serves as its profile says, and what follows.
     """
 
     store: Path
@@ -80,6 +81,7 @@ class Settings:
     drain_s: float = 1.0
     window_s: float = 60.0
     profiling: ProfilingSettings = field(default_factory=ProfilingSettings)
+    drift: DriftSettings = field(default_factory=DriftSettings)
 
     def __post_init__(self) -> None:
         for name in (

@@ -10,6 +10,7 @@ from circinus.pipeline import Pipeline
 from circinus.query import Query
 from circinus.scenario import Scenario, decode_scenario
 from circinus_coordinator.daemon import records
+from circinus_coordinator.daemon.deviations import FACTORS
 from circinus_coordinator.fleet import DeviceState, Snapshot
 from circinus_coordinator.profiling import Key, Summary
 from circinus_coordinator.store import DecisionState, Store
@@ -55,6 +56,7 @@ class Restored:
     in_force: Planned | None = None
     failed: str | None = None
     artifacts: dict[str, int] = field(default_factory=dict)
+    factors: bytes | None = None
 
 
 def restore(store: Store) -> Restored:
@@ -72,6 +74,7 @@ def restore(store: Store) -> Restored:
         in_force=in_force,
         failed=failed,
         artifacts={row.sha256: row.size_bytes for row in store.artifact_rows()},
+        factors=store.meta(FACTORS),
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from circinus.messages import encode
+from typing import Any
+
+from circinus.messages import Telemetry, encode
 from circinus.topics import DeviceTopics
 from circinus_coordinator.daemon.effects import Message
 from circinus_coordinator.daemon.state import Planned
 from circinus_coordinator.fleet import Publish
-from circinus_coordinator.profiling import Key, LinkKey, OperatorKey, Send
+from circinus_coordinator.profiling import Change, Key, LinkKey, OperatorKey, Send
 from circinus_coordinator.store import DecisionRecord, DecisionState
 
-__all__ = ["command_message", "decided", "desired_message", "named"]
+__all__ = ["command_message", "decided", "desired_message", "deviation", "named"]
 
 # A command that waits longer for a broker is for a session that is over by then.
 _COMMAND_EXPIRY_S = 60.0
@@ -49,3 +51,42 @@ def named(key: Key) -> str:
     if isinstance(key, LinkKey):
         return f"link {key.a}-{key.b}"
     return f"accuracy of {key.pipeline}"
+
+
+def deviation(change: Change, telemetry: Telemetry | None) -> tuple[str, dict[str, Any]]:
+    """How a device differs from its class now, for people and as data, with what may explain it."""
+    since = f", for {change.seconds:.0f} s now" if change.implementation else ""
+    if change.factor is None:
+        text = f"serves as its profile says again{since}"
+    elif change.implementation:
+        text = f"serves {change.implementation} {_times(change.ratio)} than its profile{since}"
+    else:
+        operators = [f"{name} {_times(times)}" for name, times in change.factor.operators.items()]
+        common = [_times(change.factor.value)] if change.factor.value != 1.0 else []
+        text = f"measured {', '.join(common + operators)} than its class"
+    data: dict[str, Any] = {
+        "warning": change.factor is not None,
+        "factor": change.factor.value if change.factor else 1.0,
+        "operators": dict(change.factor.operators) if change.factor else {},
+        "seconds": change.seconds,
+    }
+    if telemetry is None:
+        return text, data
+    context = []
+    if telemetry.temperature_c is not None:
+        context.append(f"{telemetry.temperature_c:.0f} °C")
+    if telemetry.throttled:
+        context.append("throttled")
+    context.append(f"{telemetry.cpu_percent:.0f} % of its cores busy")
+    data |= {
+        "temperature_c": telemetry.temperature_c,
+        "throttled": telemetry.throttled,
+        "cpu_percent": telemetry.cpu_percent,
+    }
+    return f"{text}; {', '.join(context)}", data
+
+
+def _times(ratio: float) -> str:
+    if ratio < 1:
+        return f"{1 / ratio:.1f} times faster"
+    return f"{ratio:.1f} times slower"

@@ -1,7 +1,7 @@
 """The fleet: who is there, how documents reach them, and what they do."""
 
 from circinus_coordinator.fleet.links import MeasuredLink, dialler, link_rows, probe_pairs
-from circinus_coordinator.fleet.monitor import Measured, Monitor
+from circinus_coordinator.fleet.monitor import Measured, Monitor, Served
 from circinus_coordinator.fleet.registry import DeviceChange, DeviceState, Registry
 from circinus_coordinator.fleet.rollout import (
     Failed,
@@ -36,6 +36,7 @@ __all__ = [
     "Publish",
     "Registry",
     "Rollout",
+    "Served",
     "Settled",
     "Snapshot",
     "Stage",

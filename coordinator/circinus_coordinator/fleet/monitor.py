@@ -41,7 +41,7 @@ from circinus.scenario import Scenario
 from circinus_coordinator.fleet.heard import Latest, Promised, few
 from circinus_coordinator.fleet.routes import touched
 
-__all__ = ["Measured", "Monitor"]
+__all__ = ["Measured", "Monitor", "Served"]
 
 BUCKET_S = 2.0
 COST_TOLERANCE = 0.02
@@ -81,6 +81,21 @@ class Measured:
     attainment: float | None = None
     accuracy_met: bool = True
     cost_met: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What an instance served between two messages of its device.
+
+    Attributes:
+        instance: Its key.
+        full: Service times of full batches that went well.
+        seconds: Between the messages.
+    """
+
+    instance: str
+    full: Histogram
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -171,23 +186,27 @@ class Monitor:
         self._instances: dict[tuple[str, str], deque[_InstanceBucket]] = {}
         """By device and key."""
 
-    def telemetry(self, message: Telemetry, now: float, body: DesiredBody) -> None:
+    def telemetry(self, message: Telemetry, now: float, body: DesiredBody) -> list[Served]:
         """Take in what a device counted up to now.
 
         Args:
             message: Of the incarnation that is there, as the registry judges.
             body: What the device was told to run.
+
+        Returns:
+            What its instances served since its last message.
         """
         promised = self._promised.setdefault(message.device, Promised())
         promised.update(message.device, body, now)
         found = self._latest.take(message, now)
         if found is None:
-            return
+            return []
         then, before = found
         self._take_routes(message, before, promised, then, now)
-        self._take_instances(message, before, promised, then, now)
+        served = self._take_instances(message, before, promised, then, now)
         _prune(self._routes, now - self._horizon_s)
         _prune(self._instances, now - self._horizon_s)
+        return served
 
     def _take_routes(
         self, message: Telemetry, before: Telemetry, promised: Promised, then: float, now: float
@@ -207,7 +226,8 @@ class Monitor:
 
     def _take_instances(
         self, message: Telemetry, before: Telemetry, promised: Promised, then: float, now: float
-    ) -> None:
+    ) -> list[Served]:
+        served = []
         earlier = {i.key: i for i in before.instances}
         for key, counts in {i.key: i for i in message.instances}.items():
             if not promised.has_instance(key):
@@ -219,6 +239,11 @@ class Monitor:
             held = _present(self._instances.setdefault(place, deque()), _InstanceBucket, then, now)
             held.changed |= not same
             held.add(counts, earlier.get(key))
+            full = Histogram(counts.full)
+            if key in earlier:
+                full = full.since(Histogram(earlier[key].full))
+            served.append(Served(instance=key, full=full, seconds=now - then))
+        return served
 
     def last(self, device: str) -> Telemetry | None:
         """The latest of a device."""

@@ -1,5 +1,14 @@
 """The profiler: what is to be measured, where, and when it is enough."""
 
+from circinus_coordinator.profiling.drift import DriftSettings, typical_ms
+from circinus_coordinator.profiling.factors import (
+    Change,
+    Factor,
+    Factors,
+    Seen,
+    own_class,
+    scaled,
+)
 from circinus_coordinator.profiling.keys import (
     AccuracyKey,
     Key,
@@ -29,7 +38,11 @@ from circinus_coordinator.profiling.summary import (
 
 __all__ = [
     "AccuracyKey",
+    "Change",
     "DeviceProgress",
+    "DriftSettings",
+    "Factor",
+    "Factors",
     "Instruction",
     "Keep",
     "Key",
@@ -39,6 +52,7 @@ __all__ = [
     "ProbeDevice",
     "Profiler",
     "ProfilingSettings",
+    "Seen",
     "Send",
     "Summary",
     "Take",
@@ -51,6 +65,9 @@ __all__ = [
     "offers",
     "operator_profile",
     "operator_signature",
+    "own_class",
     "relative_half_width",
+    "scaled",
+    "typical_ms",
     "versions",
 ]

@@ -16,9 +16,7 @@ def able(key: Key, devices: Iterable[ProbeDevice], needs: Needs) -> list[ProbeDe
     ordered = sorted(devices, key=lambda d: (d.busy, d.id))
     if isinstance(key, OperatorKey):
         return [
-            d
-            for d in ordered
-            if d.device_class == key.device_class and d.offers(key.implementation)
+            d for d in ordered if d.stands_for(key.device_class) and d.offers(key.implementation)
         ]
     if isinstance(key, LinkKey):
         way = needs.links.get(key)

@@ -13,6 +13,7 @@ like its class again, the class's rows hold for it again; they were never touche
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import statistics
 from collections import deque
@@ -31,11 +32,15 @@ _TELLING = 5
 _LATELY_S = 120.0
 # A profile is confirmed by what was served this often.
 _CONFIRM_S = 60.0
+_LONGEST_NAME = 128  # of a device class in a scenario
 
 
 def own_class(device_class: str, device: str) -> str:
     """Name of the class that has one device only."""
-    return f"{device_class}@{device}"
+    name = f"{device_class}@{device}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from circinus.messages import CancelProbe, ProbeAccuracy, ProbeLink, ProbeOperators
+from circinus_coordinator.profiling.factors import own_class
 from circinus_coordinator.profiling.keys import Key
 from circinus_coordinator.profiling.summary import Summary
 
@@ -31,6 +32,10 @@ class ProbeDevice:
     cores: float
     busy: bool = False
     operators: frozenset[str] = frozenset()
+
+    def stands_for(self, device_class: str) -> bool:
+        """True if it is of this class, or the only one of it."""
+        return device_class in (self.device_class, own_class(self.device_class, self.id))
 
     def offers(self, implementation: str) -> bool:
         """True unless it is known not to have this operator."""

@@ -12,7 +12,8 @@ and the planner does not see it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from circinus.messages import CancelProbe, CommandResult, ProbeSamples
@@ -71,6 +72,7 @@ class Profiler:
         self._needs = Needs()
         self._devices: dict[str, ProbeDevice] = {}
         self._known: dict[Key, Summary] = {}
+        self._renewed: dict[Key, Summary] = {}  # the old ones hold until these are done
         self._probes: dict[str, _Probe] = {}
         self._lost: dict[str, _Probe] = {}  # the last probe each device did not end
         self._shown: dict[Key, str] = {}  # the device a target was last given to
@@ -98,6 +100,15 @@ class Profiler:
     def needs(self) -> Needs:
         """What is wanted now."""
         return self._needs
+
+    def measured_by(self, key: Key) -> frozenset[str]:
+        """Devices that the samples of a target are known to come from."""
+        summary = self._known.get(key)
+        return (
+            frozenset(take.device for take in summary.takes if take.device)
+            if summary
+            else frozenset()
+        )
 
     def results(self) -> dict[Key, Summary]:
         """All that is done, given up included."""
@@ -160,14 +171,14 @@ class Profiler:
         ):
             return []
         key = probe.keys[message.target]
-        summary = self._known.setdefault(key, Summary())
+        summary = self._growing(key)
         # An older agent begins with the first input, wherever it was told to.
         first = probe.scored.get(message.target, 0) if message.first is None else message.first
         probe.scored[message.target] = first + len(message.scores)
         summary.take(message, first=first, time_s=self._epoch_s + now)
         if message.done:
             return self._close(probe, message.target, message.cause)
-        if isinstance(key, OperatorKey) and summary.enough(self._settings):
+        if isinstance(key, OperatorKey) and summary.enough(self._enough(key.device_class)):
             kept = self._close(probe, message.target, None)
             return [*kept, self._cancel(probe, [message.target])]
         probe.deadline = max(probe.deadline, now + self._settings.answer_s)
@@ -179,6 +190,20 @@ class Profiler:
         if probe is None or probe.device.id != message.device:
             return []
         return self._end(probe, message.error if not message.ok else None, now)
+
+    def stale(self, keys: Iterable[Key], now: float) -> list[Instruction]:
+        """Measure these anew; what is known of them holds until then."""
+        for key in keys:
+            if key in self._known and self._known[key].done:
+                self._renewed[key] = Summary()
+        return self._schedule(now)
+
+    def forget(self, device_class: str) -> None:
+        """What is known of a class holds no more."""
+        for key in list(self._known):
+            if isinstance(key, OperatorKey) and key.device_class == device_class:
+                del self._known[key]
+                self._renewed.pop(key, None)
 
     def on_tick(self, now: float) -> list[Instruction]:
         """Time passed."""
@@ -203,14 +228,25 @@ class Profiler:
         """A target gets no more samples from this probe: done, given up, or to be tried again."""
         probe.closed.add(target)
         key = probe.keys[target]
-        summary = self._known.setdefault(key, Summary())
+        summary = self._growing(key)
         cut_off = cause is not None and summary.cut_off(key, self._settings)
         if summary.usable(key) and not cut_off:
             summary.done = True
             summary.cause = None
+            self._known[key] = summary
+            self._renewed.pop(key, None)
         else:
             self._failed(summary, cause or "no samples came", probe.device.boot_id)
+        if key in self._renewed:  # the old ones go on holding
+            if summary.done:
+                del self._renewed[key]
+            return []
         return [Keep(key=key, summary=summary)] if summary.done or summary.samples else []
+
+    def _growing(self, key: Key) -> Summary:
+        """What samples of a target go into."""
+        renewed = self._renewed.get(key)
+        return self._known.setdefault(key, Summary()) if renewed is None else renewed
 
     def _failed(self, summary: Summary, cause: str, boot_id: str) -> None:
         summary.attempts += 1
@@ -255,6 +291,8 @@ class Profiler:
         )
 
     def _done(self, key: Key) -> bool:
+        if key in self._renewed:
+            return False
         summary = self._known.get(key)
         if summary is None or not summary.done:
             return False
@@ -277,7 +315,7 @@ class Profiler:
         missing = [key for key in self._needs.keys if key not in taken and not self._done(key)]
         for key in missing:
             summary = self._known.get(key)
-            if summary is not None and summary.done:
+            if summary is not None and summary.done and key not in self._renewed:
                 # Given up once; worth another try, beside the samples there are.
                 summary.done, summary.attempts, summary.cause = False, 0, None
         links = [key for key in missing if isinstance(key, LinkKey)]
@@ -316,9 +354,17 @@ class Profiler:
                 if key.pipeline == pipeline and device.offers(key.implementation)
             ][: self._settings.operator_chunk]
             work = self._needs.work[pipeline]
-            command = operator_command(self._request_id(), device, work, chunk, self._settings)
+            enough = self._enough(device_class)
+            command = operator_command(self._request_id(), device, work, chunk, enough)
             orders.append(self._start(device, chunk, command, f"{pipeline}: operators", now))
         return orders
+
+    def _enough(self, device_class: str) -> ProfilingSettings:
+        """When a target of a class has samples enough."""
+        few = self._needs.few.get(device_class)
+        if few is None:
+            return self._settings
+        return dataclasses.replace(self._settings, min_samples=few, max_samples=few)
 
     def _accuracy(self, missing: list[AccuracyKey], now: float) -> list[Send]:
         orders = []

@@ -94,6 +94,7 @@ class StageCounters:
         requests: Those that were dispatched; shed and refused ones are counted apart, so that
             requests per batch is the size of a batch.
         compute_s: Core seconds of all its batches, failed ones too.
+        full: Service times of batches that were full and went well, as a probe's.
     """
 
     requests: int = 0
@@ -103,6 +104,7 @@ class StageCounters:
     compute_s: float = 0.0
     wait: Histogram = field(default_factory=Histogram)
     service: Histogram = field(default_factory=Histogram)
+    full: Histogram = field(default_factory=Histogram)
 
     def telemetry(self, key: str, restarts: int, queued: int) -> InstanceTelemetry:
         """The counters as a message, with what waits now."""
@@ -117,6 +119,7 @@ class StageCounters:
             failed=self.failed,
             restarts=restarts,
             compute_s=self.compute_s,
+            full=dict(self.full.counts),
         )
 
 
@@ -229,6 +232,9 @@ class Stage:
         if result.service_ms > 0:
             self.counters.service.add(result.service_ms)
             self._estimate.observe(result.service_ms / 1e3)
+            whole = len(works) == self.spec.batch
+            if whole and all(item.payload is not None for item in result.items):
+                self.counters.full.add(result.service_ms)
         for work, wait_ms, item in zip(works, waits, result.items, strict=True):
             if item.payload is None:
                 self.counters.failed += 1
