@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,8 @@ class Fleet:
 
     def __init__(self, folder: Path, broker: str, machines: Sequence[Machine] = (CAM, BOX)) -> None:
         self.folder, self.broker, self.machines = folder, broker, machines
+        self.environment: dict[str, Mapping[str, str]] = {}
+        """Of agents, by device."""
         self.children = Children(folder / "logs")
         self.api_port, self.broker_port, *planes = free_ports(2 + len(machines))
         self.planes = dict(zip((m.id for m in machines), planes, strict=True))
@@ -174,7 +176,8 @@ class Fleet:
         command += ["--listen", f"127.0.0.1:{self.planes[machine.id]}", "--endpoint", "auto"]
         command += ["--state", str(self.folder / machine.id)]
         command += ["--hang-timeout", str(HANG_TIMEOUT_S)]
-        self.running[machine.id] = self.children.start(machine.id, command)
+        environment = self.environment.get(machine.id)
+        self.running[machine.id] = self.children.start(machine.id, command, environment=environment)
 
     def broker_process(self) -> psutil.Process | None:
         """The Mosquitto that the coordinator runs as its child; None while there is none."""

@@ -111,7 +111,9 @@ class Core:
         self.registry.restore(restored.devices, now)
         self.profiler = Profiler(settings.profiling, prefix=prefix, epoch_s=epoch_s)
         self.profiler.restore(restored.measurements)
-        self.deviations = Deviations(settings.drift, self.profiler, restored.factors)
+        self.deviations = Deviations(
+            settings.drift, self.profiler, restored.factors, epoch_s=epoch_s
+        )
         self.monitor = Monitor(now)
         self.rollout = Rollout(
             store=store_id,
@@ -249,7 +251,8 @@ class Core:
     def _deviates(self, change: Change, now: float) -> Effects:
         """A device is another than it was taken for: plan with what it is, and look closer."""
         effects = Effects(records=[self.deviations.record()])
-        text, data = deviation(change, self.monitor.last(change.device))
+        began_s = self.epoch_s + now - change.seconds
+        text, data = deviation(change, began_s, self.monitor.last(change.device))
         effects.note("drift", change.device, text, **data)
         self._dirty(now)
         return effects.add(self._wishes_changed(now))
@@ -464,7 +467,7 @@ class Core:
                 if order.summary.cause:
                     text = f"{named(order.key)} given up: {order.summary.cause}"
                     effects.note("probe", named(order.key), text)
-                change = self.deviations.kept(order.key, now) if order.summary.done else None
+                change = self.deviations.kept(order.key, now)
                 if change is not None:
                     effects.add(self._deviates(change, now))
             else:

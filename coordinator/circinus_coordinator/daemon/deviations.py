@@ -42,6 +42,8 @@ class _Kept(msgspec.Struct, kw_only=True, frozen=True):
     """A device that is apart, as it is stored."""
 
     device_class: str
+    since_s: float
+    """Unix time; what was measured of it alone before then was of another time."""
     value: float
     operators: dict[str, float] = {}
 
@@ -69,10 +71,21 @@ class Deviations:
     """See the module.
 
     Args:
+        profiler: With all that earlier runs measured.
         kept: What `record` made of them in an earlier run; None where there was none.
+        epoch_s: Unix time when the events' time was 0.
     """
 
-    def __init__(self, settings: DriftSettings, profiler: Profiler, kept: bytes | None) -> None:
+    def __init__(
+        self,
+        settings: DriftSettings,
+        profiler: Profiler,
+        kept: bytes | None = None,
+        *,
+        epoch_s: float = 0.0,
+    ) -> None:
+        self._epoch_s = epoch_s
+        self._since_s: dict[str, float] = {}
         self._settings = settings
         self._profiler = profiler
         self._factors = Factors(settings)
@@ -82,6 +95,8 @@ class Deviations:
         rows = msgspec.json.decode(kept, type=dict[str, _Kept]) if kept else {}
         for device, row in rows.items():
             self._probing[device] = _Probing(device_class=row.device_class)
+            self._since_s[device] = row.since_s
+            profiler.forget(own_class(row.device_class, device), before_s=row.since_s)
         self._factors.restore(
             {d: Factor(value=row.value, operators=row.operators) for d, row in rows.items()}
         )
@@ -96,6 +111,7 @@ class Deviations:
         rows = {
             device: _Kept(
                 device_class=self._probing[device].device_class,
+                since_s=self._since_s[device],
                 value=factor.value,
                 operators=dict(factor.operators),
             )
@@ -271,6 +287,7 @@ class Deviations:
         self, device: str, device_class: str, keys: Iterable[OperatorKey], now: float
     ) -> None:
         probing = self._probing[device] = _Probing(device_class=device_class)
+        self._since_s[device] = self._epoch_s + now
         self._aim(device, probing, keys)
         self._later(probing, now)
 

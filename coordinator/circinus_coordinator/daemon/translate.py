@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from circinus.messages import Telemetry, encode
@@ -53,9 +54,17 @@ def named(key: Key) -> str:
     return f"accuracy of {key.pipeline}"
 
 
-def deviation(change: Change, telemetry: Telemetry | None) -> tuple[str, dict[str, Any]]:
-    """How a device differs from its class now, for people and as data, with what may explain it."""
-    since = f", for {change.seconds:.0f} s now" if change.implementation else ""
+def deviation(
+    change: Change, began_s: float, telemetry: Telemetry | None
+) -> tuple[str, dict[str, Any]]:
+    """How a device differs from its class now, for people and as data, with what may explain it.
+
+    Args:
+        began_s: Unix time when the change began.
+        telemetry: The device's last.
+    """
+    clock = time.strftime("%H:%M:%S UTC", time.gmtime(began_s))
+    since = f" since {clock}" if change.implementation else ""
     if change.factor is None:
         text = f"serves as its profile says again{since}"
     elif change.implementation:
@@ -68,7 +77,7 @@ def deviation(change: Change, telemetry: Telemetry | None) -> tuple[str, dict[st
         "warning": change.factor is not None,
         "factor": change.factor.value if change.factor else 1.0,
         "operators": dict(change.factor.operators) if change.factor else {},
-        "seconds": change.seconds,
+        "began_s": began_s,
     }
     if telemetry is None:
         return text, data

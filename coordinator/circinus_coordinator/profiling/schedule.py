@@ -13,6 +13,7 @@ and the planner does not see it.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -198,10 +199,12 @@ class Profiler:
                 self._renewed[key] = Summary()
         return self._schedule(now)
 
-    def forget(self, device_class: str) -> None:
-        """What is known of a class holds no more."""
-        for key in list(self._known):
-            if isinstance(key, OperatorKey) and key.device_class == device_class:
+    def forget(self, device_class: str, *, before_s: float = math.inf) -> None:
+        """What was measured of a class before this Unix time holds no more."""
+        for key, summary in list(self._known.items()):
+            if not isinstance(key, OperatorKey) or key.device_class != device_class:
+                continue
+            if any((take.time_s or 0.0) < before_s for take in summary.takes):
                 del self._known[key]
                 self._renewed.pop(key, None)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from circinus.operator import Knob, Operator
@@ -44,3 +45,16 @@ class Fragile(Operator):
 def exact(output: Any, label: Any) -> float:
     """1 where output and label are equal."""
     return float(output == label)
+
+
+class Paced(Operator):
+    """Text -> its length, in the milliseconds that the agent's pace file says at that moment.
+
+    It waits for its result as for an accelerator's, so that other load does not change its pace.
+    """
+
+    def process(self, batch: Sequence[bytes]) -> Sequence[Any]:
+        pace = os.environ.get("CIRCINUS_E2E_PACE")
+        ms = float(Path(pace).read_text()) if pace else 20.0
+        threading.Event().wait(ms / 1e3 * len(batch))
+        return [len(data) for data in batch]
