@@ -15,6 +15,7 @@ from benchmarks._planner.cases import Case
 from benchmarks._planner.judging import Served, Worth
 from benchmarks._planner.options import OURS
 from benchmarks._planner.running import Result
+from benchmarks._planner.same import usd_per_1000
 
 __all__ = ["Pair", "Spread", "bounds", "gaps", "own_usd", "pairs", "problems", "ratio", "spread"]
 
@@ -64,6 +65,10 @@ class Pair:
         usd_least: US dollars per 1,000 requests if each of these queries took the cheapest plan it
             has alone on the empty fleet; nobody serves them for less.
         usd_simulated: The same for requests that were good in the simulator.
+        asked: Queries that the other serves whole, where ours was asked for just these.
+        served: Those of them that ours serves whole, too.
+        asked_usd: Theirs / ours over these; not a number where nobody asked.
+        asked_least: Theirs / what nobody serves them for less than.
         wall, cpu: Theirs / ours, planning from nothing.
         no_worse: Ours has at least their simulated goodput.
     """
@@ -79,6 +84,10 @@ class Pair:
     usd: float
     usd_least: float
     usd_simulated: float
+    asked: int
+    served: int
+    asked_usd: float
+    asked_least: float
     wall: float
     cpu: float
     no_worse: bool
@@ -106,7 +115,8 @@ def _pair(ours: Result, theirs: Result, bound: float) -> Pair:
     assert theirs.cold is not None
     a, b = ours.worth.evaluated.whole, theirs.worth.evaluated.whole
     both = [name for name in a if name in b]
-    usd_ours, usd_theirs = _usd(a, both), _usd(b, both)
+    usd_ours, usd_theirs = usd_per_1000(a, both), usd_per_1000(b, both)
+    same = theirs.same
     return Pair(
         case=ours.case,
         planner=theirs.planner,
@@ -119,6 +129,10 @@ def _pair(ours: Result, theirs: Result, bound: float) -> Pair:
         usd=ratio(usd_theirs, usd_ours),
         usd_least=_usd_least(ours, a, both),
         usd_simulated=ratio(_usd_simulated(theirs.worth, both), _usd_simulated(ours.worth, both)),
+        asked=same.asked if same else 0,
+        served=same.served if same else 0,
+        asked_usd=ratio(same.usd_theirs, same.usd_ours) if same else math.nan,
+        asked_least=ratio(same.usd_theirs, same.usd_least) if same else math.nan,
         wall=ratio(theirs.cold.wall_s, ours.cold.wall_s),
         cpu=ratio(theirs.cold.cpu_s, ours.cold.cpu_s),
         no_worse=ours.simulated >= theirs.simulated * (1 - _ROUNDING),
@@ -133,12 +147,6 @@ def own_usd(result: Result) -> float:
     return 1000 * judged.usd_hour / per_hour if per_hour > 0 else math.nan
 
 
-def _usd(whole: Mapping[str, Served], names: Sequence[str]) -> float:
-    requests = math.fsum(whole[name].rate_rps for name in names)
-    usd = math.fsum(whole[name].rate_rps * whole[name].usd for name in names)
-    return 1000 * usd / requests if requests > 0 else math.nan
-
-
 def _usd_least(result: Result, whole: Mapping[str, Served], names: Sequence[str]) -> float:
     requests = math.fsum(whole[name].rate_rps for name in names)
     usd = math.fsum(whole[name].rate_rps * result.alone_usd.get(name, math.nan) for name in names)
@@ -146,7 +154,7 @@ def _usd_least(result: Result, whole: Mapping[str, Served], names: Sequence[str]
 
 
 def _usd_simulated(worth: Worth, names: Sequence[str]) -> float:
-    """As `_usd`, over the requests that were good in the simulator; all of them are paid for."""
+    """Of the requests that were good in the simulator; all of them are paid for."""
     whole, good = worth.evaluated.whole, worth.simulated.good
     requests = math.fsum(whole[name].rate_rps * good[name] for name in names if name in good)
     usd = math.fsum(whole[name].rate_rps * whole[name].usd for name in names if name in good)

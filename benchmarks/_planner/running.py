@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from benchmarks._planner.cases import Case, digest
 from benchmarks._planner.judging import Worth, judge, play
 from benchmarks._planner.options import OURS, Options
+from benchmarks._planner.same import Same, same_queries
 from benchmarks._planner.timebox import OutOfTime, time_box
 from circinus.decision import Decision
 from circinus.errors import CircinusError
@@ -54,6 +55,7 @@ class Result:
         catalogue_s: CPU seconds of `cold` that went into query classes.
         alone_usd: By query, dollars per request of the cheapest plan within its SLOs on the empty
             fleet; without those that have none.
+        same: For a planner that ours is to be cheaper than.
     """
 
     case: Case
@@ -67,6 +69,7 @@ class Result:
     again: Timing | None = None
     catalogue_s: float | None = None
     alone_usd: Mapping[str, float] = field(default_factory=dict, repr=False)
+    same: Same | None = None
 
     @property
     def ran(self) -> bool:
@@ -131,7 +134,17 @@ class Bench:
                     f"{case.contention:g} fits, seed {case.seed}: {name}"
                 )
                 found = self._one(case, scenario, catalogue, name)
-                yield dataclasses.replace(found, alone_usd=alone_usd)
+                same = None
+                if found.worth is not None and OURS in self.options.planners:
+                    same = same_queries(
+                        case,
+                        scenario,
+                        name,
+                        found.worth.evaluated,
+                        alone_usd,
+                        limit_s=self.options.time_limit_s,
+                    )
+                yield dataclasses.replace(found, alone_usd=alone_usd, same=same)
 
     def _one(self, case: Case, scenario: Scenario, catalogue: Catalogue, name: str) -> Result:
         demand = math.fsum(query.demand_rps for query in scenario.queries)

@@ -145,15 +145,19 @@ def _cost(options: Options, results: Sequence[Result], found: Sequence[Pair]) ->
             number(p.usd_least for p in both),
             times(spread(p.usd for p in both)),
             times(spread(p.usd_simulated for p in both)),
+            f"{sum(p.served for p in mine)} of {sum(p.asked for p in mine)}",
+            times(spread(p.asked_usd for p in mine)),
         ]
 
     headers = ["planner", "order", "shared", "own", "same queries", "ours", "theirs", "least"]
-    headers += ["theirs/ours", "simulated"]
+    headers += ["theirs/ours", "simulated", "asked", "theirs/ours"]
     return [
         *grid(headers, _rows(options, results, found, cells)),
         "own: all that it serves, other queries for each planner; same queries: those both serve",
         "whole, in so many scenarios; least: if each of these took the cheapest plan that it has",
-        "alone on the empty fleet; simulated: per request that was good in the simulator",
+        "alone on the empty fleet; simulated: per request that was good in the simulator; asked:",
+        "of just the queries that the other serves whole, those that ours serves where nobody asks",
+        "for more, and the costs of these",
     ]
 
 

@@ -13,6 +13,7 @@ from benchmarks._planner.judging import Evaluated, Served, Simulated, Worth
 from benchmarks._planner.options import OURS, Options, parse
 from benchmarks._planner.plots import draw
 from benchmarks._planner.running import Result, Timing
+from benchmarks._planner.same import Same
 from benchmarks._planner.tables import report
 from benchmarks._planner.targets import TARGETS, Target
 from circinus.decision import Decision
@@ -118,9 +119,18 @@ def test_no_planner_serves_queries_for_less_than_the_cheapest_plan_each_has_alon
     )
     (pair,) = pairs([ours, result("all-cloud", whole={"a": (1, 0.01), "b": (3, 0.01)})])
     assert pair.usd_least == pytest.approx(1000 * (0.002 + 3 * 0.001) / 4)
-    most = target("cost", "all-cloud").reachable([pair])
+
+
+def test_targets_for_cost_are_about_the_queries_the_other_serves_and_nobody_elses() -> None:
+    same = Same(asked=3, served=2, usd_ours=1.0, usd_theirs=4.0, usd_least=0.5)
+    theirs = dataclasses.replace(result("all-cloud", whole={"a": (1, 9)}), same=same)
+    (pair,) = pairs([result(OURS, whole={"a": (1, 1)}), theirs])
+    assert (pair.asked, pair.served) == (3, 2)
+    cost = target("cost", "all-cloud")
+    reached, most = cost.reached([pair]), cost.reachable([pair])
+    assert reached is not None
     assert most is not None
-    assert most.median == pytest.approx(8)
+    assert (reached.median, most.median) == (4, 8)
 
 
 def test_without_a_common_query_costs_do_not_compare() -> None:
@@ -148,8 +158,11 @@ def test_a_median_decides_on_goodput_and_the_worst_scenario_on_cost() -> None:
             r
             for seed, x in enumerate(ratios)
             for r in (
-                result(OURS, at=case(seed), simulated=0.1 * x, whole={"a": (1, 1)}),
-                result("cheapest-first", at=case(seed), simulated=0.1, whole={"a": (1, x)}),
+                result(OURS, at=case(seed), simulated=0.1 * x),
+                dataclasses.replace(
+                    result("cheapest-first", at=case(seed), simulated=0.1),
+                    same=Same(asked=1, served=1, usd_ours=1, usd_theirs=x, usd_least=1),
+                ),
             )
         ]
 
