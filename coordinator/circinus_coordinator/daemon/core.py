@@ -59,6 +59,7 @@ from circinus_coordinator.profiling import (
     needs,
 )
 from circinus_coordinator.profiling import Instruction as ProbeInstruction
+from circinus_coordinator.profiling.age import settled
 from circinus_coordinator.store import (
     DecisionRecord,
     DecisionState,
@@ -110,6 +111,8 @@ class Core:
         self.registry = Registry(settings.liveness_s)
         self.registry.restore(restored.devices, now)
         self.profiler = Profiler(settings.profiling, prefix=prefix, epoch_s=epoch_s)
+        for summary in restored.measurements.values():
+            summary.takes = settled(summary.takes, epoch_s + now)
         self.profiler.restore(restored.measurements)
         self.deviations = Deviations(
             settings.drift, self.profiler, restored.factors, epoch_s=epoch_s

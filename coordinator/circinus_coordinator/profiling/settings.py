@@ -29,6 +29,8 @@ class ProfilingSettings:
             that share one machine disturb one another's measurements.
         attempts: A target that failed so often is given up on this device class.
         answer_s: So long past its budget a probe may stay silent before it counts as lost.
+        stale_after_s: Older measurements of devices and links count as stale. Accuracy does not
+            age: it belongs to versions of operators and of the data set.
     """
 
     batches: tuple[int, ...] = (1,)
@@ -43,11 +45,18 @@ class ProfilingSettings:
     max_parallel: int | None = None
     attempts: int = 2
     answer_s: float = 30.0
+    stale_after_s: float = 7 * 86400.0
 
     def __post_init__(self) -> None:
         if not self.batches or any(batch < 1 for batch in self.batches):
             raise InvalidInput("at least one size of at least 1 is needed", key="batches")
-        for name in ("target_budget_s", "accuracy_budget_s", "answer_s", "precision"):
+        for name in (
+            "target_budget_s",
+            "accuracy_budget_s",
+            "answer_s",
+            "precision",
+            "stale_after_s",
+        ):
             check.positive(getattr(self, name), name)
         if not 2 <= self.min_samples <= self.max_samples:
             raise InvalidInput("must be at least 2 and at most max_samples", key="min_samples")

@@ -32,6 +32,7 @@ from circinus_coordinator.daemon.core import Core
 from circinus_coordinator.daemon.effects import Effects
 from circinus_coordinator.daemon.planner import compute
 from circinus_coordinator.daemon.state import Restored, restore
+from circinus_coordinator.profiling.age import age_s
 from circinus_coordinator.store import Store
 
 FLEET = decode_scenario(b"""
@@ -55,11 +56,19 @@ queries: [{id: q, pipeline: p, source: pi1, rate_rps: 1, slo: {latency_ms: 500, 
 """)
 
 
+EPOCH_S = 1.7e9
+
+
 class Bench:
     """A core over a real store, with devices that do at once as they are told."""
 
     def __init__(
-        self, folder: Path, restored: Restored | None = None, *, fleet: Scenario = FLEET
+        self,
+        folder: Path,
+        restored: Restored | None = None,
+        *,
+        fleet: Scenario = FLEET,
+        epoch_s: float = EPOCH_S,
     ) -> None:
         self.now = 100.0
         self.store = Store(folder)
@@ -69,7 +78,7 @@ class Bench:
         )  # fmt: skip
         self.core = Core(
             settings, fleet=fleet, store_id=self.store.id, prefix="x",
-            restored=restored or restore(self.store), now=self.now,
+            restored=restored or restore(self.store), now=self.now, epoch_s=epoch_s,
         )  # fmt: skip
         self.sent: list[Any] = []
         self.plans = 0
@@ -169,6 +178,30 @@ def test_a_query_whose_source_is_not_there_waits(tmp_path: Path) -> None:
     bench.run()
     assert (bench.query().state, bench.query().reason) == ("waiting", "device pi1 is not there")
     bench.store.close()
+
+
+def test_samples_carry_the_coordinators_time_and_the_device(serving: Bench) -> None:
+    takes = [take for row in serving.core.profiler.results().values() for take in row.takes]
+    assert all(EPOCH_S < take.time_s < EPOCH_S + serving.now for take in takes if take.time_s)
+    assert {take.device for take in takes} == {"pi1", "dc1"}
+
+
+@pytest.mark.parametrize("jump_s", [-1e9, -3600.0, 3600.0, 1e9])
+def test_a_clock_that_jumped_between_two_runs_has_nothing_measured_again(
+    serving: Bench, tmp_path: Path, jump_s: float
+) -> None:
+    serving.store.close()
+    again = Bench(tmp_path, epoch_s=EPOCH_S + jump_s)
+    again.connect("pi1")
+    again.connect("dc1")
+    again.run()
+    ages = [
+        age_s(row.takes, again.core.epoch_s + again.now)
+        for row in again.core.profiler.results().values()
+    ]
+    assert all(age is not None and age >= 0 for age in ages)
+    again.store.close()
+    assert not {ProbeOperators, ProbeAccuracy, ProbeLink}.intersection(again.kinds())
 
 
 def test_rows_of_neutral_knobs_are_written_for_all_their_values(serving: Bench) -> None:
