@@ -115,7 +115,11 @@ class Core:
             summary.takes = settled(summary.takes, epoch_s + now)
         self.profiler.restore(restored.measurements)
         self.deviations = Deviations(
-            settings.drift, self.profiler, restored.factors, epoch_s=epoch_s
+            settings.drift,
+            self.profiler,
+            restored.factors,
+            samples=settings.profiling.min_samples,
+            epoch_s=epoch_s,
         )
         self.monitor = Monitor(now)
         self.rollout = Rollout(

@@ -73,6 +73,7 @@ class Deviations:
     Args:
         profiler: With all that earlier runs measured.
         kept: What `record` made of them in an earlier run; None where there was none.
+        samples: Of each config of a device that is apart; enough for a row.
         epoch_s: Unix time when the events' time was 0.
     """
 
@@ -82,8 +83,10 @@ class Deviations:
         profiler: Profiler,
         kept: bytes | None = None,
         *,
+        samples: int,
         epoch_s: float = 0.0,
     ) -> None:
+        self._samples_apart = samples
         self._epoch_s = epoch_s
         self._since_s: dict[str, float] = {}
         self._settings = settings
@@ -178,20 +181,19 @@ class Deviations:
         """
         serving = any(body.routes for body in bodies.values())
         wanted = set(needs.keys)
-        more: dict[Key, None] = {}
-        few = {}
+        extra: dict[OperatorKey, int] = {}
         for device, device_class in sorted(present.items()):
             running = self._running(needs, device_class, bodies[device])
             if device in self.apart:
                 probing = self._probing[device]
                 self._aim(device, probing, [key for keys in running.values() for key in keys])
-            elif device in self._probing:
-                few[own_class(device_class, device)] = self._settings.calibration_samples
-            elif serving and not running:
+            elif serving and not running and device not in self._probing:
                 self._calibrate(device, device_class, needs)
             if (found := self._probing.get(device)) is not None:
-                more.update((own, None) for own, key in found.targets.items() if key in wanted)
-        return dataclasses.replace(needs, keys=needs.keys + tuple(more), few=few)
+                apart = device in self.apart
+                samples = self._samples_apart if apart else self._settings.calibration_samples
+                extra |= {own: samples for own, key in found.targets.items() if key in wanted}
+        return dataclasses.replace(needs, extra=extra)
 
     def due(self, now: float) -> list[OperatorKey]:
         """Targets to be measured anew: of devices that may have recovered, for all that is seen."""

@@ -42,7 +42,7 @@ class Needs:
         blocked: Why some queries cannot be measured at all.
         work: By pipeline.
         links: For each pair, who dials and whom.
-        few: Device classes of which so many samples of each target are enough.
+        extra: Samples wanted of targets that no query waits for: of single devices (`factors`).
     """
 
     keys: tuple[Key, ...] = ()
@@ -50,7 +50,7 @@ class Needs:
     blocked: Mapping[str, str] = field(default_factory=dict)
     work: Mapping[str, Work] = field(default_factory=dict)
     links: Mapping[LinkKey, tuple[str, Peer]] = field(default_factory=dict)
-    few: Mapping[str, int] = field(default_factory=dict)
+    extra: Mapping[OperatorKey, int] = field(default_factory=dict)
 
 
 def needs(

@@ -140,7 +140,7 @@ class Profiler:
     def on_needs(self, needs: Needs, now: float) -> list[Instruction]:
         """Queries, pipelines or the fleet changed."""
         self._needs = needs
-        wanted = set(needs.keys)
+        wanted = {*needs.keys, *needs.extra}
         orders: list[Instruction] = []
         for probe in list(self._probes.values()):
             if not wanted.intersection(probe.open):
@@ -179,7 +179,7 @@ class Profiler:
         summary.take(message, first=first, time_s=self._epoch_s + now)
         if message.done:
             return self._close(probe, message.target, message.cause)
-        if isinstance(key, OperatorKey) and summary.enough(self._enough(key.device_class)):
+        if isinstance(key, OperatorKey) and summary.enough(self._enough([key])):
             kept = self._close(probe, message.target, None)
             return [*kept, self._cancel(probe, [message.target])]
         probe.deadline = max(probe.deadline, now + self._settings.answer_s)
@@ -196,7 +196,7 @@ class Profiler:
         """Measure these anew; what is known of them holds until then."""
         for key in keys:
             if key in self._known and self._known[key].done:
-                self._renewed[key] = Summary()
+                self._renewed.setdefault(key, Summary())
         return self._schedule(now)
 
     def forget(self, device_class: str, *, before_s: float = math.inf) -> None:
@@ -315,7 +315,8 @@ class Profiler:
     def _schedule(self, now: float) -> list[Instruction]:
         orders: list[Instruction] = []
         taken = {key for probe in self._probes.values() for key in probe.keys}
-        missing = [key for key in self._needs.keys if key not in taken and not self._done(key)]
+        wanted = [*self._needs.keys, *self._needs.extra]
+        missing = [key for key in wanted if key not in taken and not self._done(key)]
         for key in missing:
             summary = self._known.get(key)
             if summary is not None and summary.done and key not in self._renewed:
@@ -357,17 +358,17 @@ class Profiler:
                 if key.pipeline == pipeline and device.offers(key.implementation)
             ][: self._settings.operator_chunk]
             work = self._needs.work[pipeline]
-            enough = self._enough(device_class)
+            enough = self._enough(chunk)
             command = operator_command(self._request_id(), device, work, chunk, enough)
             orders.append(self._start(device, chunk, command, f"{pipeline}: operators", now))
         return orders
 
-    def _enough(self, device_class: str) -> ProfilingSettings:
-        """When a target of a class has samples enough."""
-        few = self._needs.few.get(device_class)
-        if few is None:
+    def _enough(self, keys: Sequence[OperatorKey]) -> ProfilingSettings:
+        """When targets of one class have samples enough."""
+        most = max(self._needs.extra.get(key, 0) for key in keys)
+        if not most:
             return self._settings
-        return dataclasses.replace(self._settings, min_samples=few, max_samples=few)
+        return dataclasses.replace(self._settings, min_samples=most, max_samples=most)
 
     def _accuracy(self, missing: list[AccuracyKey], now: float) -> list[Send]:
         orders = []

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 import pytest
 from fakes import FakeInstance, FakeLoop
 
+from circinus.histogram import Histogram
 from circinus.messages import InstanceSpec
 from circinus_agent.runtime.batching import ServiceEstimate, linger_s
 from circinus_agent.runtime.outcome import Failure
+from circinus_agent.runtime.results import BatchResult, ItemResult
 from circinus_agent.runtime.stage import Completed, Stage, Work
 from circinus_agent.runtime.tokens import CoreTokens
 
@@ -99,6 +101,20 @@ def test_measured_compute_is_summed_over_all_batches(bench: Bench) -> None:
         bench.submit(name)
         bench.instance.finish(compute_s=0.25)
     assert bench.stage.counters.telemetry("op", 0, 0).compute_s == 0.5
+
+
+def test_only_full_batches_that_went_well_are_like_a_profiles() -> None:
+    bench = Bench(batch=2)
+    for name in (b"a", b"b", b"c", b"d", b"e"):
+        bench.submit(name)
+    bench.instance.finish(service_ms=7.0)  # one alone
+    bench.instance.finish(service_ms=10.0)
+    _, done = bench.instance.batches.pop(0)
+    done(BatchResult([ItemResult(None, Failure("raised")), ItemResult(b"e")], 3.0, 0.0))
+    assert bench.stage.counters.batches == 3
+    full = Histogram()
+    full.add(10.0)
+    assert bench.stage.counters.telemetry("op", 0, 0).full == full.counts
 
 
 def test_a_request_that_cannot_make_it_is_shed(bench: Bench) -> None:

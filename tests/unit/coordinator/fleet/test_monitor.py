@@ -123,6 +123,18 @@ def test_without_labels_the_accuracy_is_unknown() -> None:
     assert figures(after(completed=4), Slo(accuracy=0.8)).accuracy is None
 
 
+def test_what_instances_served_is_told_message_by_message() -> None:
+    monitor = Monitor(0)
+    first = InstanceTelemetry(key="i", requests=2, full=histogram(10.0, 20.0))
+    nobodys = InstanceTelemetry(key="x", requests=2, full=histogram(10.0))
+    (found,) = monitor.telemetry(report(seq=1, uptime_s=1, instances=[first, nobodys]), 4, BODY)
+    assert (found.instance, found.full.total, found.seconds) == ("i", 2, 1)
+    more = InstanceTelemetry(key="i", requests=3, full=histogram(10.0, 20.0, 500.0))
+    (found,) = monitor.telemetry(report(seq=2, instances=[more]), 6, BODY)
+    assert (found.full.counts, found.seconds) == (histogram(500.0), 2)
+    assert monitor.telemetry(report(seq=2, instances=[first]), 7, BODY) == []  # overtaken
+
+
 def priced() -> Monitor:
     """10 requests of 2 core seconds on a and 1 on b, whatever the clock says, 1 MB a to b."""
     monitor = Monitor(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from circinus.messages import (
     ProbeLink,
     ProbeOperators,
 )
-from circinus_coordinator.profiling import OperatorKey, Send, relative_half_width
+from circinus_coordinator.profiling import Needs, OperatorKey, Send, relative_half_width
 from circinus_coordinator.profiling.summary import Summary, Take
 
 sys.path.insert(0, str(Path(__file__).parent))
-from probing import Bench, device, query, wanted
+from probing import SETTINGS, Bench, device, query, wanted
 
 STEADY = [10.0, 10.1, 9.9, 10.0]
 NOISY = [1.0, 30.0, 2.0, 40.0]
@@ -441,3 +442,75 @@ def test_whatever_happens_everything_is_measured_in_the_end(events: list[tuple[s
     bench.finish()
     assert bench.profiler.missing("q") == set()
     assert all(kept.summary.cause is None for kept in bench.kept)
+
+
+def _extra(device: str = "pi1") -> OperatorKey:
+    keys = wanted(devices="pi1").keys
+    key = next(key for key in keys if isinstance(key, OperatorKey) and key.operator == "a")
+    return dataclasses.replace(key, device_class=f"pi@{device}")
+
+
+def test_what_is_wanted_of_one_device_is_measured_there_and_keeps_nobody_waiting() -> None:
+    bench = Bench("pi1 pi2")
+    needs = wanted(devices="pi1 pi2")
+    bench.want(needs)
+    bench.finish()
+    bench.sent.clear()
+    key = _extra("pi2")
+    (order,) = bench.want(dataclasses.replace(needs, extra={key: 7}))
+    assert isinstance(order.command, ProbeOperators)
+    assert (order.device, order.command.min_samples, order.command.max_samples) == ("pi2", 7, 7)
+    assert bench.profiler.missing("q") == set()
+    bench.samples(order, latency_ms=[1.0] * 6)
+    assert bench.profiler.summary(key) is None
+    bench.samples(order, latency_ms=[1.0])
+    assert bench.profiler.summary(key) is not None
+    assert bench.profiler.measured_by(key) == {"pi2"}
+
+
+def _measured_alone() -> tuple[Bench, Needs, OperatorKey]:
+    """A device that was measured beside its class."""
+    bench, needs, key = Bench("pi1"), wanted(devices="pi1"), _extra()
+    bench.want(needs)
+    bench.finish()
+    needs = dataclasses.replace(needs, extra={key: 4})
+    (order,) = bench.want(needs)
+    bench.samples(order, latency_ms=[1.0] * 4)
+    bench.result(order)
+    return bench, needs, key
+
+
+def test_what_is_measured_anew_holds_until_there_is_better() -> None:
+    bench, _, key = _measured_alone()
+    (order,) = bench.take(bench.profiler.stale([key], bench.now))
+    bench.samples(order, latency_ms=[9.0])
+    assert bench.profiler.results()[key].latency_ms == [1.0] * 4
+    bench.kept.clear()
+    bench.samples(order, latency_ms=[9.0] * 3)
+    assert bench.profiler.results()[key].latency_ms == [9.0] * 4
+    assert [order.summary.latency_ms for order in bench.kept] == [[9.0] * 4]
+
+
+def test_what_cannot_be_measured_anew_goes_on_holding() -> None:
+    bench, _, key = _measured_alone()
+    bench.kept.clear()
+    orders = bench.take(bench.profiler.stale([key], bench.now))
+    for _ in range(SETTINGS.attempts):
+        (order,) = orders
+        orders = bench.result(order, "it broke")
+    assert orders == []
+    found = bench.profiler.summary(key)
+    assert found is not None
+    assert found.latency_ms == [1.0] * 4
+    assert bench.kept == []
+
+
+def test_what_is_forgotten_is_measured_again() -> None:
+    bench, needs, key = _measured_alone()
+    bench.profiler.forget("pi", before_s=1.0)
+    assert bench.profiler.summary(key) is not None
+    bench.profiler.forget("pi@pi1", before_s=-1.0)
+    assert bench.profiler.summary(key) is not None
+    bench.profiler.forget("pi@pi1")
+    assert bench.profiler.summary(key) is None
+    assert len(bench.want(needs)) == 1
