@@ -297,7 +297,15 @@ class Telemetry(Message, tag="telemetry", frozen=True):
 
 
 class InstanceSpec(_Part, frozen=True):
-    """An operator instance: shared by every route that names its key."""
+    """An operator instance: shared by every route that names its key.
+
+    Attributes:
+        threads: CPU threads its processes are told to use.
+        cores: Whole ones that a batch keeps from others while it runs; None for as many as
+            `threads`.
+        accelerators: How much of each it keeps from others meanwhile.
+        memory_mb: Kill the process above this; None for no limit.
+    """
 
     key: str
     run: str
@@ -305,8 +313,9 @@ class InstanceSpec(_Part, frozen=True):
     batch: int = 1
     replicas: int = 1
     threads: int = 1
+    cores: int | None = None
+    accelerators: dict[str, float] = {}
     memory_mb: float | None = None
-    """Kill the process above this; None for no limit."""
 
 
 class RouteStep(_Part, frozen=True):

@@ -9,12 +9,25 @@ from dataclasses import dataclass, field
 
 from circinus import _checks as check
 from circinus.errors import InvalidInput
+from circinus.fleet import CORES
 from circinus.pipeline import Config
 
-__all__ = ["AccuracyProfile", "LatencyStats", "OperatorProfile", "Provenance", "whole_cores"]
+__all__ = [
+    "PARTS",
+    "AccuracyProfile",
+    "LatencyStats",
+    "OperatorProfile",
+    "Provenance",
+    "whole_cores",
+    "whole_parts",
+]
+
+PARTS = 60
+"""An accelerator is handed out in so many parts: halves to sixths of it come out even."""
 
 # So much over a whole number of cores is bookkeeping: a process's helper threads, a clock's tick.
 _NO_CORE = 0.1
+_ROUNDING = 1e-6
 
 
 class Provenance(str, enum.Enum):
@@ -114,6 +127,26 @@ class OperatorProfile:
         """The operator's name as the scenario writes it: ``pipeline/operator`` or ``operator``."""
         return f"{self.pipeline}/{self.operator}" if self.pipeline else self.operator
 
+    @property
+    def busy(self) -> dict[str, float]:
+        """Of each resource it uses, how much a batch keeps busy on average while it runs."""
+        batch_s = self.latency_ms.mean / 1e3
+        return {
+            resource: seconds * self.batch / batch_s
+            for resource, seconds in self.compute_s.items()
+            if seconds > 0 and batch_s > 0
+        }
+
+    @property
+    def held(self) -> dict[str, float]:
+        """Of each resource it uses, what a batch keeps from others: whole cores, whole parts."""
+        return {
+            resource: float(whole_cores(busy, 1.0))
+            if resource == CORES
+            else whole_parts(busy, 1.0) / PARTS
+            for resource, busy in self.busy.items()
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyProfile:
@@ -151,3 +184,13 @@ def whole_cores(core_s: float, busy_s: float) -> int:
         busy_s: Seconds it runs meanwhile, above 0.
     """
     return max(1, math.ceil(core_s / busy_s - _NO_CORE)) if core_s > 0 else 0
+
+
+def whole_parts(accelerator_s: float, busy_s: float) -> int:
+    """Parts of an accelerator (`PARTS` of one) that a worker keeps from others while it runs.
+
+    Args:
+        accelerator_s: Accelerator-seconds it computes.
+        busy_s: Seconds it runs meanwhile, above 0.
+    """
+    return math.ceil(accelerator_s / busy_s * PARTS - _ROUNDING)

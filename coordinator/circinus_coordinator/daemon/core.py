@@ -345,12 +345,7 @@ class Core:
         return self._rolled(self.rollout.decide(planned.id, target, now), now)
 
     def _compile(self, planned: Planned) -> dict[str, tuple[PlannedRoute, ...]]:
-        return compile_routes(
-            planned.decision,
-            planned.scenario.pipelines,
-            {query.id: query for query in planned.scenario.queries},
-            self._artifact,
-        )
+        return compile_routes(planned.decision, planned.scenario, self._artifact)
 
     def _artifact(self, sha256: str) -> Artifact | None:
         size = self.artifacts.get(sha256)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from circinus.decision import Assignment, Decision, Step
+from circinus.fleet import CORES
 from circinus.messages import (
     Artifact,
     DesiredBody,
@@ -21,7 +23,9 @@ from circinus.messages import (
     instance_key,
 )
 from circinus.pipeline import Deliver, Pipeline
+from circinus.profile import OperatorProfile
 from circinus.query import Query
+from circinus.scenario import Scenario
 
 __all__ = ["Dial", "PlannedRoute", "compile_routes", "compose", "devices_of", "plan_id", "touched"]
 
@@ -57,22 +61,27 @@ def plan_id(query: str, pipeline: Pipeline, plan: Mapping[str, Step]) -> str:
 
 
 def compile_routes(
-    decision: Decision,
-    pipelines: Mapping[str, Pipeline],
-    queries: Mapping[str, Query],
-    artifact: Callable[[str], Artifact | None],
+    decision: Decision, scenario: Scenario, artifact: Callable[[str], Artifact | None]
 ) -> dict[str, tuple[PlannedRoute, ...]]:
     """The routes of every query that got traffic.
 
     Args:
+        scenario: The decision's.
         artifact: Finds a stored file by its sha256 (hex).
     """
+    queries = {query.id: query for query in scenario.queries}
+    rows = {(r.qualified, r.config, r.device_class, r.batch): r for r in scenario.profiles}
+
+    def row(pipeline: str, operator: str, step: Step) -> OperatorProfile | None:
+        point = (step.config, scenario.device[step.device].device_class, step.batch)
+        return rows.get((f"{pipeline}/{operator}", *point)) or rows.get((operator, *point))
+
     found: dict[str, list[PlannedRoute]] = {}
     for assignment in decision.assignments:
         if assignment.share <= 0:
             continue
         query = queries[assignment.query]
-        planned = _planned(assignment, query, pipelines[query.pipeline], artifact)
+        planned = _planned(assignment, query, scenario.pipelines[query.pipeline], row, artifact)
         found.setdefault(query.id, []).append(planned)
     return {name: tuple(routes) for name, routes in sorted(found.items())}
 
@@ -81,6 +90,7 @@ def _planned(
     assignment: Assignment,
     query: Query,
     pipeline: Pipeline,
+    row: Callable[[str, str, Step], OperatorProfile | None],
     artifact: Callable[[str], Artifact | None],
 ) -> PlannedRoute:
     instances: dict[str, list[InstanceSpec]] = {}
@@ -98,6 +108,7 @@ def _planned(
                 config=config,
                 batch=step.batch,
                 replicas=step.replicas,
+                **_held(row(query.pipeline, name, step)),
             )
         )
         references.setdefault(step.device, set()).update(
@@ -136,6 +147,14 @@ def _planned(
     )
 
 
+def _held(row: OperatorProfile | None) -> dict[str, Any]:
+    """What a batch keeps from others, as a spec says it."""
+    if row is None:
+        return {}
+    held = row.held
+    return {"cores": int(held.pop(CORES, 0.0)), "accelerators": dict(sorted(held.items()))}
+
+
 def _artifacts(texts: Iterable[str], artifact: Callable[[str], Artifact | None]) -> list[Artifact]:
     hashes = sorted(t.removeprefix(ARTIFACT_PREFIX) for t in texts if t.startswith(ARTIFACT_PREFIX))
     return [found for sha256 in hashes if (found := artifact(sha256)) is not None]
@@ -166,7 +185,7 @@ def _pairs(route: Route) -> set[tuple[str, str]]:
 def compose(routes: Iterable[tuple[PlannedRoute, bool]], dial: Dial) -> dict[str, DesiredBody]:
     """What each device should have and run for these routes, active or not.
 
-    An instance that several routes share appears once, with the most replicas any asks for.
+    An instance that several routes share appears once, with the most that any asks for.
     Everything is sorted, so that equal wishes give equal documents.
     """
     parts: dict[str, _Parts] = {}
@@ -197,8 +216,7 @@ class _Parts:
         self.routes[route.query, route.plan] = route
         for spec in planned.instances.get(device, ()):
             known = self.instances.get(spec.key)
-            if known is None or known.replicas < spec.replicas:
-                self.instances[spec.key] = spec
+            self.instances[spec.key] = spec if known is None else _both(known, spec)
         for file in planned.artifacts.get(device, ()):
             self.artifacts[file.sha256] = file
 
@@ -209,3 +227,17 @@ class _Parts:
             peers=[peer for _, peer in sorted(self.peers.items())],
             artifacts=[file for _, file in sorted(self.artifacts.items())],
         )
+
+
+def _both(one: InstanceSpec, other: InstanceSpec) -> InstanceSpec:
+    """An instance that is enough for two routes."""
+    names = sorted({*one.accelerators, *other.accelerators})
+    return msgspec.structs.replace(
+        one,
+        replicas=max(one.replicas, other.replicas),
+        cores=max((c for c in (one.cores, other.cores) if c is not None), default=None),
+        accelerators={
+            name: max(one.accelerators.get(name, 0.0), other.accelerators.get(name, 0.0))
+            for name in names
+        },
+    )

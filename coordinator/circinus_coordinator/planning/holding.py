@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from circinus.fleet import CORES
-from circinus.profile import whole_cores
+from circinus.profile import PARTS, whole_cores, whole_parts
 from circinus_coordinator.planning.latency import Station
 from circinus_coordinator.planning.uses import InstanceKey
 
@@ -28,8 +28,6 @@ __all__ = [
     "units_of",
 ]
 
-# Accelerators are shared out in as many parts.
-PARTS = 64
 # Ways to count what workers take: as held, in halves, thirds and quarters.
 _PACKINGS = 4
 # Longer sums are left to numpy, which adds in pairs and so loses less.
@@ -198,12 +196,11 @@ def meeting(
 
 def units_of(name: str, amount: float) -> int:
     """Units a resource is handed out in: whole cores, accelerators in parts."""
-    return max(1, int(amount)) if name == CORES else PARTS
+    return max(1, int(amount) if name == CORES else round(amount * PARTS))
 
 
 def units_held(name: str, amount: float, held_per_second: float, busy: float) -> int:
     """Units a worker holds while it runs, no more than there are."""
     size = units_of(name, amount)
-    if name == CORES:
-        return min(size, whole_cores(held_per_second, busy))
-    return min(size, math.ceil(held_per_second / busy / amount * size - 1e-6))
+    whole = whole_cores if name == CORES else whole_parts
+    return min(size, whole(held_per_second, busy))

@@ -101,11 +101,9 @@ class Outages:
                     world.fail(r)
                 step.came.clear()
             stage.queue.clear()
-            stage.idle = 0
+            stage.idle = stage.passed = 0
             stage.parked = stage.lingering = False
-        machine.waiting.clear()
-        machine.free = machine.cores
-        machine.room = dict(machine.accelerators)
+        machine.reset()
 
     # ---- slow-downs -------------------------------------------------------------------------
 

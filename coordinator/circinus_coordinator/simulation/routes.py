@@ -12,9 +12,8 @@ import numpy.typing as npt
 from circinus.decision import Assignment
 from circinus.decision import Step as Placed
 from circinus.errors import InvalidInput
-from circinus.fleet import CORES
 from circinus.pipeline import Config, Deliver, Pipeline
-from circinus.profile import OperatorProfile, whole_cores
+from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.simulation.judge import Judge
@@ -112,34 +111,19 @@ class Network:
         spec = pipeline.operators[name]
         machine = self._machine(placed.device)
         key = (placed.device, spec.implementation, placed.config, placed.batch)
-        mean_s = row.latency_ms.mean / 1e3
-        units = {
-            resource: seconds * row.batch / mean_s if mean_s > 0 else 0.0
-            for resource, seconds in row.compute_s.items()
-            if seconds > 0
-        }
-        # The runtime's threads.
-        tokens = whole_cores(units[CORES], 1.0) if CORES in units else 0
-        parts = [
-            (resource, min(part, machine.accelerators[resource]))
-            for resource, part in units.items()
-            if resource != CORES
-        ]
         stage = self.stages.get(key)
         if stage is None:
             stage = self.stages[key] = Stage(
                 self._world,
                 machine,
                 (spec.implementation, str(placed.config)),
-                tokens=tokens,
-                parts=parts,
-                factors=self._factors(row),
+                self._factors(row),
             )
-        stage.tokens = max(stage.tokens, min(tokens, machine.cores))
+        stage.hold(row.held)
         stage.replicas = stage.idle = max(stage.replicas, placed.replicas)
         if placed.replicas < 1:
             raise InvalidInput("at least one replica is needed", key=f"plan.{name}.replicas")
-        return Step(stage, self._draw(placed.device, row), units, len(spec.needs))
+        return Step(stage, self._draw(placed.device, row), row.busy, len(spec.needs))
 
     def _factors(self, row: OperatorProfile) -> list[float]:
         """Length of a batch of 1, 2, ... requests / of a full one, between the measured sizes."""

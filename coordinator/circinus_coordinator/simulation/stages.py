@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from circinus_coordinator.simulation.service import Draw
-from circinus_coordinator.simulation.tokens import Machine
+from circinus_coordinator.simulation.tokens import Holder, Machine
 from circinus_coordinator.simulation.world import Go, World
 
 __all__ = ["QUEUE_LIMIT", "Stage", "Step"]
@@ -26,19 +26,17 @@ DOUBT = 0.9
 OVERDUE_MS = 1.0
 
 
-class Stage:
+class Stage(Holder):
     """The queue before an instance, and its replicas.
 
     Args:
-        tokens: Cores a batch holds.
-        parts: Accelerators a batch holds, and how much of each.
         factors: Length of a batch of 1, 2, ... requests / of a full one.
     """
 
     __slots__ = (
-        "batch", "batches", "caught_up", "estimate", "factors", "gap_ms", "idle", "last_arrival",
-        "learns", "lingering", "looked", "machine", "name", "parked", "parts", "plain", "queue",
-        "recent", "replicas", "requests", "slot", "steps", "tokens", "waited", "world",
+        "batches", "caught_up", "estimate", "factors", "gap_ms", "idle", "last_arrival",
+        "learns", "lingering", "looked", "name", "queue", "recent", "replicas", "requests", "slot",
+        "steps", "waited", "world",
     )  # fmt: skip
 
     def __init__(
@@ -46,23 +44,16 @@ class Stage:
         world: World,
         machine: Machine,
         name: tuple[str, str],
-        *,
-        tokens: int,
-        parts: Sequence[tuple[str, float]] = (),
         factors: Sequence[float] = (1.0,),
     ) -> None:
         self.world = world
-        self.machine = machine
+        super().__init__(machine, len(factors))
         self.name = name
-        self.batch = len(factors)
-        self.tokens = min(tokens, machine.cores)
-        self.parts = tuple(parts)
         self.factors = tuple(factors)
         self.replicas = self.idle = 0
         self.steps: list[Step] = []
         self.queue: list[tuple[float, int, float, int, Step]] = []
-        self.parked = self.lingering = False
-        self.plain = self.batch == 1 and not self.parts
+        self.lingering = False
         # The fastest of the last few batches; 0 before the first.
         self.learns = world.shedding or self.batch > 1
         self.estimate = 0.0
@@ -110,7 +101,7 @@ class Stage:
                     return
             if self.batch > 1 and self._linger(now):
                 return
-            if not self.machine.take(self):
+            if not self.take():
                 return
             self._start(now)
 
@@ -182,13 +173,14 @@ class Stage:
         """A batch that took `ms` is done: give back what it held, and learn from it."""
         if self.queue and self.world.shedding:
             self.catch_up(now)
-        machine = self.machine
         self.idle += 1
-        machine.free += self.tokens
-        for name, part in self.parts:
-            machine.room[name] += part
-        if machine.waiting:
-            machine.wake(now)
+        if self.plain:
+            cores = self.cores
+            cores.free += self.tokens
+            if cores.waiting:
+                cores.wake(now)
+        else:
+            self.give(now)
         if self.learns:
             recent, slot = self.recent, self.slot
             gone, recent[slot] = recent[slot], ms
@@ -238,16 +230,9 @@ class Step:
     def submit(self, now: float, r: int) -> None:
         """All inputs are here: run, or queue."""
         stage = self.stage
-        machine = stage.machine
-        tokens = stage.tokens
+        cores, tokens = stage.cores, stage.tokens
         # The short way, for most requests: nobody waits, and everything is free.
-        if (
-            not stage.plain
-            or stage.queue
-            or not stage.idle
-            or machine.waiting
-            or machine.free < tokens
-        ):
+        if not stage.plain or stage.queue or not stage.idle or cores.waiting or cores.free < tokens:
             stage.enqueue(now, r, self)
             return
         world = self.world
@@ -255,9 +240,9 @@ class Step:
             stage._give_up(world.deadlines[r], now, r)  # noqa: SLF001 - two halves of one thing
             return
         stage.idle -= 1
-        machine.free -= tokens
+        cores.free -= tokens
         stage.requests += 1
-        ms = self.draw() * machine.slow
+        ms = self.draw() * stage.machine.slow
         self.busy += ms
         heapq.heappush(world.agenda, (now + ms, world.order(), self.done, r, ms))
 

@@ -208,6 +208,7 @@ class Agent:
             device=self._config.device,
             device_class=self._config.device_class,
             cores=max(1.0, emulate.cores if emulate.cores is not None else hardware.cores),
+            accelerators=hardware.accelerators,
             slowdown=emulate.slowdown,
             providers=software.providers or ("CPUExecutionProvider",),
             cache_dir=str(cache),

@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from circinus.messages import InstanceReport, InstanceSpec, InstanceTelemetry
 from circinus_agent.runtime.absence import FORGET_S, Absence
 from circinus_agent.runtime.instance import Instance
 from circinus_agent.runtime.outcome import Failure, WorkerFailed
 from circinus_agent.runtime.settings import RuntimeSettings
 from circinus_agent.runtime.stage import Loop, Stage, StageCounters
-from circinus_agent.runtime.tokens import CoreTokens
+from circinus_agent.runtime.tokens import Lines
 
 __all__ = ["Pool"]
 
@@ -43,7 +45,7 @@ class Pool:
         self._settings = settings
         self._loop = loop
         self._on_change = on_change
-        self._tokens = CoreTokens(settings.cores)
+        self._resources = Lines(settings.cores, settings.accelerators)
         self._instances: dict[str, Instance] = {}
         self._counters: dict[str, StageCounters] = {}
         self._restarts: Counter[str] = Counter()
@@ -57,7 +59,10 @@ class Pool:
         """See `Runtime.start_instance`."""
         async with self._locks.setdefault(spec.key, asyncio.Lock()):
             old = self._instances.get(spec.key)
-            if old is not None and old.spec == spec:
+            if old is not None and _same_process(old.spec, spec):
+                old.spec = spec
+                if key_stage := self.stages.get(spec.key):
+                    key_stage.hold(spec)
                 return
             instance = Instance(spec, self._settings, on_change=partial(self._changed, spec.key))
             if old is None:
@@ -139,7 +144,7 @@ class Pool:
         self._instances[key] = instance
         counters = self._counters.setdefault(key, StageCounters())
         self.stages[key] = Stage(
-            instance.spec, instance, self._tokens, self._loop, counters=counters
+            instance.spec, instance, self._resources, self._loop, counters=counters
         )
         if old is not None and old is not instance and old_stage is not None:
             task = asyncio.create_task(self._retire(old, old_stage), name=f"retire {key}")
@@ -172,3 +177,9 @@ class Pool:
     def _changed(self, key: str) -> None:
         if self._on_change is not None:
             self._on_change(key)
+
+
+def _same_process(one: InstanceSpec, other: InstanceSpec) -> bool:
+    """Whether they differ at most in what their batches keep from others."""
+    held = msgspec.structs.replace(one, cores=other.cores, accelerators=other.accelerators)
+    return held == other

@@ -1,7 +1,7 @@
 """Accuracy while serving: outputs are compared with labels in a process of their own.
 
 A metric is the user's code and may import whatever it likes; it runs as an operator, so that it
-is supervised like one, at low priority and without core tokens of the device.
+is supervised like one, at low priority and without cores of the device.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Scorer:
         # Not above: the child imports this module for `Score` and needs no supervisor.
         from circinus_agent.runtime.instance import Instance
         from circinus_agent.runtime.stage import Stage
-        from circinus_agent.runtime.tokens import CoreTokens
+        from circinus_agent.runtime.tokens import Lines
 
         run = f"{__name__}:{Score.__name__}"
         config: dict[str, KnobValue] = {"metric": metric}
@@ -67,7 +67,7 @@ class Scorer:
         spec = InstanceSpec(key=key, run=run, config=config, batch=BATCH)
         self._loop = asyncio.get_running_loop()
         self._instance = Instance(spec, settings, nice=NICE)
-        self._stage = Stage(spec, self._instance, CoreTokens(1), self._loop)
+        self._stage = Stage(spec, self._instance, Lines(1), self._loop)
         self._warned = False
 
     async def start(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["RuntimeSettings"]
 
@@ -13,7 +14,8 @@ class RuntimeSettings:
 
     Attributes:
         device: Name of this device.
-        cores: Core tokens it hands out, real or emulated; at least one.
+        cores: It hands out, whole ones, real or emulated; at least one.
+        accelerators: How much of each it hands out.
         slowdown: Emulated factor on CPU time; 1 for the real thing.
         providers: onnxruntime execution providers, best first.
         cache_dir: Folder for what operators derive; outlives them.
@@ -28,6 +30,7 @@ class RuntimeSettings:
     device: str
     device_class: str = ""
     cores: float = 1.0
+    accelerators: Mapping[str, float] = field(default_factory=dict)
     slowdown: float = 1.0
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     cache_dir: str = "."

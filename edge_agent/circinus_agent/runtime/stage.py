@@ -13,7 +13,7 @@ from circinus.messages import InstanceSpec, InstanceTelemetry
 from circinus_agent.runtime.batching import ArrivalRate, ServiceEstimate, linger_s
 from circinus_agent.runtime.outcome import Failure
 from circinus_agent.runtime.results import BatchResult, Payload
-from circinus_agent.runtime.tokens import CoreTokens
+from circinus_agent.runtime.tokens import Lines
 
 __all__ = ["Completed", "Loop", "Stage", "StageCounters", "Work"]
 
@@ -127,7 +127,7 @@ class Stage:
     """Queues requests for an instance, most urgent first, and batches what waits.
 
     Args:
-        tokens: The device's; a batch holds the spec's threads.
+        lines: The device's; a batch waits in them for what the spec says that it holds.
         limit: Requests that may wait; more are shed.
         counters: To be counted on, where the instance had a predecessor.
     """
@@ -136,7 +136,7 @@ class Stage:
         self,
         spec: InstanceSpec,
         instance: Server,
-        tokens: CoreTokens,
+        lines: Lines,
         loop: Loop,
         *,
         limit: int = QUEUE_LIMIT,
@@ -146,7 +146,7 @@ class Stage:
         self.counters = counters or StageCounters()
         self.running = 0
         self._instance = instance
-        self._tokens = tokens
+        self._lines = lines
         self._loop = loop
         self._limit = limit
         self._queue: list[tuple[float, int, float, Work]] = []
@@ -156,6 +156,7 @@ class Stage:
         self._lingering = False
         self._timer: Timer | None = None
         self._stopped: Failure | None = None
+        self.hold(spec)
         instance.on_idle = self.pump
 
     @property
@@ -184,6 +185,12 @@ class Stage:
         heapq.heappush(self._queue, (work.deadline, next(self._order), now, work))
         self.pump()
 
+    def hold(self, spec: InstanceSpec) -> None:
+        """Have batches hold what `spec` says from now on, which else is the spec that runs."""
+        self.spec = spec
+        cores = spec.threads if spec.cores is None else spec.cores
+        self._claim = self._lines.claim(cores, spec.accelerators, self.pump)
+
     def pump(self) -> None:
         """Start what can be started now."""
         down = self._stopped or self._instance.down
@@ -194,7 +201,7 @@ class Stage:
             self._drop_hopeless()
             if not self._queue or self._linger():
                 break
-            if not self._tokens.take(self.spec.threads, self.pump):
+            if not self._claim.take():
                 break
             self._start()
         self._arm()
@@ -218,10 +225,11 @@ class Stage:
         self.counters.requests += len(batch)
         self.counters.batches += 1
         self.running += 1
+        claim = self._claim
 
         def done(result: BatchResult) -> None:
             self.running -= 1
-            self._tokens.give(self.spec.threads)
+            claim.give()
             self._finished(works, waits, result)
 
         started = self._instance.dispatch([work.payload for work in works], done)

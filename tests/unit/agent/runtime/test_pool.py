@@ -43,7 +43,7 @@ def loop() -> FakeLoop:
 @pytest.fixture
 def pool(loop: FakeLoop, monkeypatch: pytest.MonkeyPatch) -> Pool:
     monkeypatch.setattr(pool_module, "Instance", Started)
-    return Pool(RuntimeSettings(device="a"), loop, None)
+    return Pool(RuntimeSettings(device="a", accelerators={"gpu": 1.0}), loop, None)
 
 
 def test_telemetry_tells_what_waits(pool: Pool, loop: FakeLoop) -> None:
@@ -65,3 +65,37 @@ def test_a_stopped_instance_is_forgotten_after_a_while(pool: Pool) -> None:
         pool.forget(now)
         assert [t.key for t in pool.telemetry()] == told
     assert list(pool._locks) == ["stays"]
+
+
+def dispatched(pool: Pool, key: str) -> int:
+    return len(pool.stages[key]._instance.batches)  # type: ignore[attr-defined]
+
+
+def give(pool: Pool, loop: FakeLoop, *keys: str) -> None:
+    for key in keys:
+        pool.stages[key].submit(Work(b"", loop.now + 60.0, lambda _: None))
+
+
+def test_who_waits_for_the_gpu_holds_up_nobody_else(pool: Pool, loop: FakeLoop) -> None:
+    async def start() -> None:
+        for key, parts in (("see", {"gpu": 0.6}), ("hear", {"gpu": 0.6}), ("count", {})):
+            await pool.start(InstanceSpec(key=key, run="op", cores=0, accelerators=parts))
+
+    asyncio.run(start())
+    give(pool, loop, "see", "hear", "count")
+    assert [dispatched(pool, key) for key in ("see", "hear", "count")] == [1, 0, 1]
+
+
+def test_what_batches_hold_changes_without_a_new_process(pool: Pool, loop: FakeLoop) -> None:
+    async def start(part: float) -> None:
+        await pool.start(InstanceSpec(key="see", run="op", accelerators={"gpu": part}))
+
+    asyncio.run(start(0.2))
+    give(pool, loop, "see")
+    before = pool.stages["see"]
+    asyncio.run(start(0.7))
+    assert pool.stages["see"] is before
+    before._instance.finish()  # type: ignore[attr-defined]
+    assert pool._resources.free["gpu"] == 1.0
+    give(pool, loop, "see")
+    assert pool._resources.free["gpu"] == pytest.approx(0.3)

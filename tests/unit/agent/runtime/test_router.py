@@ -16,7 +16,7 @@ from circinus_agent.runtime.plan import Plan
 from circinus_agent.runtime.router import Router
 from circinus_agent.runtime.stage import Stage
 from circinus_agent.runtime.table import RouteTable
-from circinus_agent.runtime.tokens import CoreTokens
+from circinus_agent.runtime.tokens import Lines
 
 KEY = ("q", "p")
 
@@ -45,7 +45,7 @@ class Device:
     def run(self, key: str) -> FakeInstance:
         instance = self.instances[key] = FakeInstance(replicas=16)
         spec = InstanceSpec(key=key, run=key)
-        self.stages[key] = Stage(spec, instance, CoreTokens(16), self.fleet.loop)
+        self.stages[key] = Stage(spec, instance, Lines(16), self.fleet.loop)
         return instance
 
     def send(self, device: str, frame: Frame) -> bool:

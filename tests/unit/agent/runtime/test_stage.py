@@ -11,7 +11,7 @@ from circinus_agent.runtime.batching import ServiceEstimate, linger_s
 from circinus_agent.runtime.outcome import Failure
 from circinus_agent.runtime.results import BatchResult, ItemResult
 from circinus_agent.runtime.stage import Completed, Stage, Work
-from circinus_agent.runtime.tokens import CoreTokens
+from circinus_agent.runtime.tokens import Lines
 
 
 @dataclass
@@ -26,11 +26,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.instance = FakeInstance(self.replicas)
-        self.tokens = CoreTokens(self.cores)
+        self.lines = Lines(self.cores)
         spec = InstanceSpec(
             key="op", run="op", batch=self.batch, replicas=self.replicas, threads=self.threads
         )
-        self.stage = Stage(spec, self.instance, self.tokens, self.loop, limit=self.limit)
+        self.stage = Stage(spec, self.instance, self.lines, self.loop, limit=self.limit)
 
     def submit(self, name: bytes, deadline_s: float = 60.0) -> None:
         def done(end: Completed | Failure) -> None:
@@ -159,10 +159,10 @@ def test_a_dead_instance_fails_what_runs_and_what_waits(bench: Bench) -> None:
     bench.submit(b"c")
     assert {e.kind for e in bench.ends.values() if isinstance(e, Failure)} == {"killed"}
     assert len(bench.ends) == 3
-    assert bench.tokens.free == 4
+    assert bench.lines.free == {"cores": 4}
 
 
-def test_a_batch_holds_its_threads_in_core_tokens() -> None:
+def test_a_batch_holds_as_many_cores_as_it_has_threads() -> None:
     bench = Bench(replicas=3, cores=2)
     for name in (b"a", b"b", b"c"):
         bench.submit(name)
@@ -173,8 +173,8 @@ def test_a_batch_holds_its_threads_in_core_tokens() -> None:
 
 def test_stages_share_the_cores_of_a_device() -> None:
     one, two = Bench(cores=1), Bench()
-    two.tokens = one.tokens
-    two.stage = Stage(two.stage.spec, two.instance, one.tokens, two.loop)
+    two.lines = one.lines
+    two.stage = Stage(two.stage.spec, two.instance, one.lines, two.loop)
     one.submit(b"a")
     two.submit(b"b")
     assert not two.instance.batches

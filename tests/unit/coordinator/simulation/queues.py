@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from circinus.decision import Assignment, Decision, Estimate, Step
@@ -67,3 +68,39 @@ def queue(
         }
     )
     return scenario, decide({n: Step(device="d", replicas=servers) for n in names})
+
+
+def beside(
+    plain_rps: float, busy_rps: float, *, part: float, replicas: int = 1
+) -> tuple[Scenario, Decision]:
+    """One core and one accelerator: query `q` wants only the core, `g` only a part of the other.
+
+    Both take 10 ms, exponential, and come as Poisson streams.
+    """
+
+    def row(operator: str, **held: float) -> dict[str, Any]:
+        return {
+            "operator": operator,
+            "device_class": "c",
+            "latency_ms": exponential(10.0),
+            "compute_s": {name: units / 100 for name, units in held.items()},
+        }
+
+    def query(name: str, pipeline: str, rate_rps: float) -> dict[str, Any]:
+        return {"id": name, "pipeline": pipeline, "source": "d", "rate_rps": rate_rps}
+
+    scenario = scenario_of(
+        {
+            "device_classes": {"c": {"cores": 1, "memory_mb": 1, "accelerators": {"gpu": 1}}},
+            "devices": [{"id": "d", "class": "c", "tier": "device"}],
+            "pipelines": {
+                name: {"operators": {op: {}}, "input_bytes": 1}
+                for name, op in (("plain", "count"), ("neural", "see"))
+            },
+            "profiles": [row("count", cores=1), row("see", gpu=part)],
+            "queries": [query("q", "plain", plain_rps), query("g", "neural", busy_rps)],
+        }
+    )
+    count = decide({"count": Step(device="d")})
+    see = decide({"see": Step(device="d", replicas=replicas)}, query="g")
+    return scenario, replace(count, assignments=count.assignments + see.assignments)

@@ -1,6 +1,6 @@
 """The simulated stage does what the agents' real one does, request by request.
 
-The real `Stage` and `CoreTokens` run in a loop of virtual time, with the arrivals and service times
+The real `Stage` and `Lines` run in a loop of virtual time, with the arrivals and service times
 of the simulation; who is served when, and who is shed, has to be the same.
 """
 
@@ -18,7 +18,7 @@ from circinus_agent.runtime.outcome import Failure
 from circinus_agent.runtime.results import BatchResult, ItemResult, Payload
 from circinus_agent.runtime.stage import Completed, Work
 from circinus_agent.runtime.stage import Stage as RealStage
-from circinus_agent.runtime.tokens import CoreTokens
+from circinus_agent.runtime.tokens import Lines
 from circinus_coordinator.simulation.stages import Stage, Step
 from circinus_coordinator.simulation.tokens import Machine
 from circinus_coordinator.simulation.world import SERVED, World
@@ -78,16 +78,21 @@ class Replicas:
 
 
 Requests = list[tuple[float, float, int]]  # (arrival ms, deadline ms, stage)
-Setting = tuple[int, int, int]  # batch, replicas, threads of each stage
+Setting = tuple[int, int, int, dict[str, float]]
+"""Of a stage: batch, replicas, cores, parts of accelerators."""
+
+ACCELERATORS = {"gpu": 1.0, "npu": 2.0}
 
 
 def really(requests: Requests, settings: list[Setting], cores: int, times: list[list[float]]):
-    loop, tokens = VirtualLoop(), CoreTokens(cores)
+    loop, lines = VirtualLoop(), Lines(cores, ACCELERATORS)
     stages = []
-    for k, (batch, replicas, threads) in enumerate(settings):
-        spec = InstanceSpec(key=str(k), run="x", batch=batch, replicas=replicas, threads=threads)
+    for k, (batch, replicas, held, parts) in enumerate(settings):
+        spec = InstanceSpec(
+            key=str(k), run="x", batch=batch, replicas=replicas, cores=held, accelerators=parts
+        )
         instance = Replicas(loop, replicas, deque(times[k]).popleft)
-        stages.append(RealStage(spec, instance, tokens, loop))
+        stages.append(RealStage(spec, instance, lines, loop))
     ends: dict[int, float | None] = {}
 
     def submit(r: int, deadline: float, k: int) -> None:
@@ -108,10 +113,11 @@ def simulated(requests: Requests, settings: list[Setting], cores: int, times: li
         np.array([deadline for _, deadline, _ in requests]),
         shedding=True,
     )
-    machine = Machine("d", cores, {})
+    machine = Machine("d", cores, ACCELERATORS)
     steps = []
-    for k, (batch, replicas, threads) in enumerate(settings):
-        stage = Stage(world, machine, (str(k), "-"), tokens=threads, factors=[1.0] * batch)
+    for k, (batch, replicas, held, parts) in enumerate(settings):
+        stage = Stage(world, machine, (str(k), "-"), [1.0] * batch)
+        stage.hold({"cores": float(held), **parts})
         stage.replicas = stage.idle = replicas
         step = Step(stage, deque(times[k]).popleft, {}, 1)
         step.onward.append(world.finish)
@@ -127,16 +133,18 @@ def simulated(requests: Requests, settings: list[Setting], cores: int, times: li
 @pytest.mark.parametrize(
     ("settings", "cores"),
     [
-        ([(1, 1, 1)], 4),
-        ([(1, 3, 2)], 4),
-        ([(4, 1, 1)], 4),
-        ([(1, 2, 1), (1, 2, 2), (4, 1, 1)], 2),
-        ([(8, 2, 1), (1, 3, 1)], 2),
+        ([(1, 1, 1, {})], 4),
+        ([(1, 3, 2, {})], 4),
+        ([(4, 1, 1, {})], 4),
+        ([(1, 2, 1, {}), (1, 2, 2, {}), (4, 1, 1, {})], 2),
+        ([(8, 2, 1, {}), (1, 3, 1, {})], 2),
+        ([(1, 3, 1, {"gpu": 0.4}), (1, 2, 0, {"gpu": 0.7}), (1, 2, 1, {})], 2),
+        ([(4, 2, 1, {"gpu": 0.6, "npu": 0.9}), (1, 3, 2, {"npu": 1.2}), (1, 2, 1, {})], 2),
     ],
 )
 def test_same_requests_same_ends(settings: list[Setting], cores: int, load: float) -> None:
     rng = random.Random(f"{settings} {cores} {load}")
-    full = sum(min(replicas, cores) * batch / 10 for batch, replicas, _ in settings) / len(settings)
+    full = sum(min(n, cores) * batch / 10 for batch, n, *_ in settings) / len(settings)
     now, requests = 0.0, []
     for _ in range(3000):
         now += rng.expovariate(load * full)

@@ -7,7 +7,7 @@ Formulas: Kleinrock, Queueing Systems vol. 1 (1975): M/M/1 ch. 3.2, M/M/c ch. 3.
 import math
 
 import pytest
-from queues import exponential, queue
+from queues import beside, exponential, queue
 
 from circinus_coordinator.simulation import Report, simulate
 
@@ -55,6 +55,23 @@ def test_cores_are_servers_too() -> None:
     report = played(queue(120, TEN, servers=9, cores=2), 120)
     assert report.instances[0].mean_wait_ms == pytest.approx(_erlang_wait(2, 0.6), rel=CLOSE)
     assert report.devices["d"]["cores"] == pytest.approx(0.6, rel=CLOSE)
+
+
+def test_parts_of_an_accelerator_are_servers_too() -> None:
+    """Many replicas on halves of an accelerator wait as M/M/2 does."""
+    report = played(beside(1, 120, part=0.5, replicas=9), 120)
+    (see,) = (i for i in report.instances if i.operator == "see")
+    assert see.mean_wait_ms == pytest.approx(_erlang_wait(2, 0.6), rel=CLOSE)
+    assert report.devices["d"]["gpu"] == pytest.approx(0.6, rel=CLOSE)
+
+
+def test_mm1_on_cores_does_not_notice_a_saturated_accelerator() -> None:
+    case = beside(60, 110, part=1.0)
+    report = simulate(
+        *case, seconds=REQUESTS / 60, seed=1, warmup_s=50, shedding=False, drain=False
+    )
+    assert mean_ms(report) == pytest.approx(10 / (1 - 0.6), rel=CLOSE)
+    assert report.devices["d"]["gpu"] == pytest.approx(1.0, rel=CLOSE)
 
 
 def test_tandem_queues_do_not_know_one_another() -> None:
