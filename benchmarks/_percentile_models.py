@@ -79,14 +79,9 @@ def parts(now: Loaded, k: int) -> list[Part]:
         kind = now.scenario.device[step.device].device_class
         point = (name, step.config, kind, step.batch)
         row = rows.get((pipeline.name, *point)) or rows[(None, *point)]
-        at_device = [
-            now.ledger.device_wait((resource, step.device), use.key)
-            for resource, seconds in use.compute_s.items()
-            if seconds > 0
-        ]
-        worst = max(at_device, default=(0.0, 0.0))
+        line = now.ledger.line(use.key)
         mean, variance = stop.mean, stop.variance
-        waits = (now.ledger.instance_wait(use.key), worst)
+        waits = (now.ledger.instance_wait(use.key), (line.mean, line.variance))
         if use.batch > 1:
             mean, variance = now.ledger.served(use, mean, variance)
             waits = ()

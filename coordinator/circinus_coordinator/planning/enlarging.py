@@ -113,7 +113,7 @@ class Enlarging:
                     continue
                 for name, seconds in step.compute_s.items():
                     resource = (name, step.device)
-                    wait = ledger.device_wait(resource, step.key)[0] if seconds > 0 else 0.0
+                    wait = ledger.line_wait(resource, step.key) if seconds > 0 else 0.0
                     found[resource] = max(wait, found.get(resource, 0.0))
             for wire in plan.use.wires.keys() & wires.keys():
                 wait = ledger.wires.wait((wire,), regular=plan.use.scv == 0)[0]

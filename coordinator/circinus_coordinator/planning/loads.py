@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from circinus.fleet import CORES
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.batches import running, sojourn
 from circinus_coordinator.planning.holding import (
@@ -27,7 +28,8 @@ from circinus_coordinator.planning.latency import (
     less,
     wait_with_chance,
 )
-from circinus_coordinator.planning.line import ENDLESS, NOTHING, Delay, Kind, delays
+from circinus_coordinator.planning.line import NOTHING, Delay, delays
+from circinus_coordinator.planning.lives import Kind
 from circinus_coordinator.planning.promise import Moments, Waiting
 from circinus_coordinator.planning.spacing import waited
 from circinus_coordinator.planning.urgency import urgency
@@ -306,13 +308,15 @@ class Ledger:
     def affected(self, device: str, keys: Iterable[InstanceKey]) -> Iterable[InstanceKey]:
         """Instances of a device whose users may wait longer after a load was added to `keys`.
 
-        All of them, unless all workers of the device can run at once: then only `keys`.
+        Those that stand in line with them, or with others who do.
         """
         found = self.instances.get(device, {})
-        names = dict.fromkeys(name for instance in found.values() for name in instance.compute)
-        if any((h := self.holding((name, device))).most > h.size for name in names):
-            return found
-        return dict.fromkeys(keys)
+        lines, hit = set(self._contended(device)), dict.fromkeys(keys)
+        reached: set[str] = set()
+        while more := {n for key in hit for n in found[key].compute if n in lines} - reached:
+            reached |= more
+            hit.update((key, None) for key, i in found.items() if not more.isdisjoint(i.compute))
+        return hit
 
     def instance_wait(self, key: InstanceKey) -> tuple[float, float]:
         """Mean (ms) and variance (ms²) of waiting for a worker of the instance.
@@ -333,13 +337,15 @@ class Ledger:
             )
         return known[key]
 
-    def device_wait(self, resource: Resource, key: InstanceKey) -> tuple[float, float]:
-        """Mean and variance of waiting in the line before the device, where it holds this."""
-        holding = self.holding(resource)
-        if holding.most <= holding.size or key not in holding.kinds:
-            return 0.0, 0.0
+    def line_wait(self, resource: Resource, key: InstanceKey) -> float:
+        """Mean wait (ms) of an instance's jobs in the line for a resource of its device.
+
+        Without what piles up before a worker meanwhile.
+        """
+        name, device = resource
         delay = self.line(key)
-        return delay.mean, delay.variance
+        lines = self._contended(device)
+        return delay.lines[lines.index(name)] if delay.lines and name in lines else 0.0
 
     def line(self, key: InstanceKey) -> Delay:
         """What the line before its device costs the requests of an instance.
@@ -355,7 +361,6 @@ class Ledger:
     def _line(self, device: str, newcomer: StepUse | None = None) -> list[Delay]:
         """The delays of all instances on a device, and of one who comes without load."""
         found = self.instances.get(device, {})
-        names = dict.fromkeys(name for i in found.values() for name in i.compute)
         wanted: dict[str, int] = {}
         if newcomer is not None and newcomer.erlang_ms > 0:
             amounts = self.scenario.class_of(device).resources
@@ -364,22 +369,32 @@ class Ledger:
                 for name, seconds in newcomer.compute_s.items()
                 if seconds > 0 and (amount := amounts.get(name, 0.0)) > 0
             }
-        # Cores and accelerators have one line: who waits for one keeps others from the other.
-        holdings = [(name, self.holding((name, device))) for name in names]
-        if all(h.most + wanted.get(name, 0) <= h.size for name, h in holdings):
-            holdings = []
-        extra = (
-            []
-            if newcomer is None
-            else [Kind(tuple(wanted.get(name, 0) for name, _ in holdings), 1, 0.0, 0.0, 0.0, 0.0)]
-        )
-        if not holdings:
-            return [NOTHING] * (len(found) + len(extra))
-        if any(h.crowded() > _MOST_HELD for _, h in holdings):
-            return [ENDLESS] * (len(found) + len(extra))
+        names = self._contended(device, wanted)
+        if not names:
+            return [NOTHING] * (len(found) + (newcomer is not None))
+        holdings = [self.holding((name, device)) for name in names]
         at = {key: k for k, key in enumerate(found)}
-        kinds = [self._kind(key, [h for _, h in holdings], at) for key in found]
-        return delays(kinds + extra, [h.size for _, h in holdings])
+        kinds = [self._kind(key, holdings, at) for key in found]
+        if newcomer is not None:
+            units = tuple(wanted.get(name, 0) for name in names)
+            kinds.append(Kind(units, 1, 0.0, 0.0, 0.0, 0.0))
+        endless = [h.crowded() > _MOST_HELD for h in holdings]
+        return delays(kinds, [h.size for h in holdings], endless)
+
+    def _contended(self, device: str, wanted: Mapping[str, int] | None = None) -> list[str]:
+        """Resources of a device that not all its workers can hold at once, in order of the lines.
+
+        Args:
+            wanted: Units that one more worker would hold.
+        """
+        instances = self.instances.get(device, {}).values()
+        names = {name for instance in instances for name in instance.compute}
+        found = []
+        for name in sorted(names, key=lambda name: (name == CORES, name)):
+            holding = self.holding((name, device))
+            if holding.most + (wanted or {}).get(name, 0) > holding.size:
+                found.append(name)
+        return found
 
     def _kind(
         self, key: InstanceKey, holdings: list[Holding], at: Mapping[InstanceKey, int]

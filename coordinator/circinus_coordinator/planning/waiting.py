@@ -121,7 +121,7 @@ class Base:
             yield i, factors([int(n) for n in step.batch[order]], step.mean[order].tolist())
 
     def _device_wait(self, column: int, name: str, busy: FloatArray, replicas: FloatArray) -> Wait:
-        """As `Ledger.device_wait`, with the query's own load on top."""
+        """As `Ledger.line`, with the query's own load on top."""
         devices, ledger = self.programme.devices, self.ledger
         used = sorted(set(self.step.slot.tolist()))
         holdings = {slot: ledger.holding((name, devices[slot])) for slot in used}

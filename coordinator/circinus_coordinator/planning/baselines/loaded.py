@@ -189,7 +189,7 @@ class Ways:
         loads: tuple[FloatArray, FloatArray, FloatArray],
         replicas: FloatArray,
     ) -> tuple[FloatArray, FloatArray]:
-        """Waiting for the machine itself, as `Ledger.device_wait`."""
+        """Waiting for the machine itself, as `Ledger.line`."""
         steps, (mine, instance, busy) = self.steps, loads
         sums = {field: np.zeros(len(machines)) for field in SUMS}
         for slot in np.unique(steps.slot).tolist():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from circinus_coordinator.planning.line import NOTHING, Kind, delays
+from circinus_coordinator.planning.line import NOTHING, delays
+from circinus_coordinator.planning.lives import Kind
 
 
 def test_a_chance_that_is_all_rounding_keeps_nobody_waiting() -> None:

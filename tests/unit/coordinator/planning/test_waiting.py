@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -15,10 +16,11 @@ from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposition.classes import market
 from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.labels import Aim, Limits, solve
+from circinus_coordinator.planning.line import NOTHING
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing, offers
 from circinus_coordinator.planning.placed import place, plan_of
-from circinus_coordinator.simulation import simulate
+from circinus_coordinator.simulation import Split, simulate
 
 SPREAD = {"mean": 100, "p50": 90, "p95": 200, "p99": 260}
 
@@ -70,7 +72,7 @@ def test_nobody_waits_for_cores_where_all_workers_can_run_at_once(build, profile
     placed = place(catalogue, query, step)
     ledger.add(placed.use, 5)
     key = placed.use.steps[0].key
-    assert ledger.device_wait(("cores", "pi"), key) == (0, 0)
+    assert ledger.line(key) == NOTHING
     assert ledger.instance_wait(key)[0] == pytest.approx(50)  # 0.5 / (2 x 0.5) services
 
 
@@ -128,7 +130,7 @@ def test_what_is_known_of_a_device_lasts_until_its_own_loads_change(build, profi
 
     def known(ledger: Ledger) -> object:
         keys = [step.key for step in here.use.steps]
-        return [(ledger.instance_wait(k), ledger.device_wait(("cores", "pi"), k)) for k in keys]
+        return [(ledger.instance_wait(k), ledger.line(k)) for k in keys]
 
     ledger = Ledger(scenario)
     ledger.add(here.use, 2)
@@ -145,35 +147,75 @@ def test_what_is_known_of_a_device_lasts_until_its_own_loads_change(build, profi
     assert ledger.holding(("cores", "pi")) is holding
 
 
-def test_who_needs_cores_alone_stands_behind_who_waits_for_an_accelerator(build, profile) -> None:
-    """Two workers of 0.6 accelerators each, and one of cores, of which there are enough."""
+Waits = list[tuple[float, float]]
+
+
+def waits(build, profile, cores: int, uses: list[dict[str, float]], rates: list[float]) -> Waits:
+    """Promised and simulated mean waits of operators on one machine with one accelerator."""
     scenario = build(
         queueing=True,
         device_classes={
-            "box": {"cores": 4, "memory_mb": 1000, "price_usd_hour": 1, "accelerators": {"gpu": 1}}
+            "box": {
+                "cores": cores,
+                "memory_mb": 1000,
+                "price_usd_hour": 1,
+                "accelerators": {"gpu": 1},
+            }
         },
         devices=[{"id": "box", "class": "box", "tier": "device"}],
         links=[],
-        pipeline={"operators": {"a": {"knobs": {"k": [1, 2, 3]}}}},
+        pipeline={"operators": {"a": {"knobs": {"k": list(range(len(uses)))}}}},
         profiles=[
             profile("a", "box", SPREAD, config={"k": k}, compute_s=use)
-            for k, use in ((1, {"gpu": 0.06}), (2, {"gpu": 0.06}), (3, {"cores": 0.1}))
+            for k, use in enumerate(uses)
         ],
-        query={"source": "box", "rate_rps": 8},
+        query={"source": "box", "rate_rps": sum(rates)},
     )
     catalogue, ledger, query = Catalogue(scenario), Ledger(scenario), scenario.queries[0]
-    shares, assignments = {1: 0.4, 2: 0.4, 3: 0.05}, []
-    for k, share in shares.items():
+    assignments, keys = [], []
+    for k, rate in enumerate(rates):
         placed = place(catalogue, query, {"a": Step(device="box", config=Config({"k": k}))})
-        ledger.add(placed.use, query.rate_rps * share)
+        ledger.add(placed.use, rate)
+        keys.append(placed.use.steps[0].key)
         estimate = Estimate(latency_ms=0, accuracy=None, cost_usd_per_1000=0)
-        assignments.append(Assignment(query="q", share=share, plan=placed.plan, estimate=estimate))
+        share = rate / sum(rates)
+        plan = {name: replace(s, replicas=ledger.replicas_of(keys[-1]))
+                for name, s in placed.plan.items()}  # fmt: skip
+        assignments.append(Assignment(query="q", share=share, plan=plan, estimate=estimate))
     decision = Decision(planner="", assignments=tuple(assignments))
-    played = simulate(scenario, decision, seconds=5_000, shedding=False)
-    (wait_ms,) = (i.mean_wait_ms for i in played.instances if i.config == "k=3")
-    key = placed.use.steps[0].key
-    # Too little, but not next to nothing as without the others.
-    assert wait_ms / 4 < ledger.line(key).mean + ledger.instance_wait(key)[0] < wait_ms * 1.5
+    played = simulate(scenario, decision, seconds=3_000, shedding=False, split=Split.RANDOM)
+    by_config = {i.config: i.mean_wait_ms for i in played.instances}
+    return [
+        (ledger.line(key).mean + ledger.instance_wait(key)[0], by_config[f"k={k}"])
+        for k, key in enumerate(keys)
+    ]
+
+
+def test_who_needs_cores_alone_does_not_wait_for_who_waits_for_an_accelerator(
+    build, profile
+) -> None:
+    """Two workers of 0.6 accelerators each are in one another's way, and in nobody else's."""
+    gpu = {"gpu": 0.06}
+    *_, (promised, simulated) = waits(build, profile, 1, [gpu, gpu, {"cores": 0.1}], [3, 3, 5])
+    (alone, _), = waits(build, profile, 1, [{"cores": 0.1}], [5])  # fmt: skip
+    assert promised == alone == pytest.approx(simulated, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("cores", "uses", "rates"),
+    [
+        # Parts of an accelerator only, then with cores enough for all, then with too few.
+        (4, [{"gpu": 0.06}, {"gpu": 0.06}], [3.0, 3.0]),
+        (4, [{"gpu": 0.06, "cores": 0.1}, {"gpu": 0.06, "cores": 0.1}, {"cores": 0.1}], [3, 3, 4]),
+        (2, [{"gpu": 0.06, "cores": 0.1}, {"gpu": 0.06, "cores": 0.1}, {"cores": 0.1}], [3, 3, 4]),
+        (2, [{"gpu": 0.06, "cores": 0.1}, {"gpu": 0.06}, {"cores": 0.2}], [2, 3, 3]),
+    ],
+)
+def test_waits_in_lines_are_about_those_simulated(
+    build, profile, cores: int, uses: list[dict[str, float]], rates: list[float]
+) -> None:
+    for promised, simulated in waits(build, profile, cores, uses, rates):
+        assert simulated * 0.7 < promised < simulated * 1.4
 
 
 @pytest.mark.parametrize(("seconds", "rps", "endless"), [(0.06, 9.5, True), (0.05, 9.5, False)])
