@@ -250,10 +250,12 @@ class Core:
         state = self.registry.get(device)
         if state is None or state.capabilities is None or not served:
             return Effects()
-        change = self.deviations.served(
-            device, state.capabilities.device_class, served, self.rollout.promised(device), now
-        )
-        return self._deviates(change, now) if change is not None else Effects()
+        device_class, body = state.capabilities.device_class, self.rollout.promised(device)
+        change = self.deviations.served(device, device_class, served, body, now)
+        if change is not None:
+            return self._deviates(change, now)
+        confirmed = self.deviations.confirmed(device, device_class, body, now)
+        return Effects(records=[records.measurement_record(key, row) for key, row in confirmed])
 
     def _deviates(self, change: Change, now: float) -> Effects:
         """A device is another than it was taken for: plan with what it is, and look closer."""

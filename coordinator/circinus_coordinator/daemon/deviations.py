@@ -26,6 +26,7 @@ from circinus_coordinator.profiling import (
     OperatorKey,
     Profiler,
     Seen,
+    Summary,
     own_class,
     typical_ms,
 )
@@ -158,6 +159,21 @@ class Deviations:
             # What it serves shows whether it recovers.
             self._probing[device].again_at = now + self._settings.again_s
         return change
+
+    def confirmed(
+        self, device: str, device_class: str, body: DesiredBody, now: float
+    ) -> list[tuple[OperatorKey, Summary]]:
+        """Targets that what a device served agrees with: their samples are young again."""
+        found = []
+        running = self._running(self._profiler.needs, device_class, body)
+        for instance, batches in self._factors.confirmed(device).items():
+            for key in running.get(instance, ()):
+                mine = _own(key, device) if device in self.apart else key
+                summary = self._profiler.summary(mine)
+                if summary is not None:
+                    summary.confirm(int(batches), self._epoch_s + now)
+                    found.append((mine, summary))
+        return found
 
     def kept(self, key: Key, now: float) -> Change | None:
         """A target is done."""

@@ -33,24 +33,30 @@ _MOST_STRETCH = 4.0
 def settled(takes: Iterable[Take], now_s: float) -> list[Take]:
     """Takes of an earlier run: what was to come is of now, what is beyond belief is unknown."""
     return [
-        dataclasses.replace(take, time_s=_believed(take.time_s, now_s))
-        if take.time_s is not None
-        else take
+        dataclasses.replace(
+            take,
+            time_s=_believed(take.time_s, now_s),
+            confirmed_s=_believed(take.confirmed_s, now_s),
+        )
         for take in takes
     ]
 
 
-def _believed(time_s: float, now_s: float) -> float | None:
-    return min(time_s, now_s) if time_s >= _EARLIEST_S else None  # NaN is not
+def _believed(time_s: float | None, now_s: float) -> float | None:
+    if time_s is None or not time_s >= _EARLIEST_S:  # NaN is not
+        return None
+    return min(time_s, now_s)
 
 
 def age_s(takes: Sequence[Take], now_s: float) -> float | None:
     """Half of the samples are at least so old; None where nobody knows of that half.
 
+    Samples that what is served agrees with are no older than that.
+
     Args:
         now_s: Unix time.
     """
-    known = [(-math.inf if t.time_s is None else t.time_s, t.samples) for t in takes]
+    known = [(-math.inf if t.last_s is None else t.last_s, t.samples) for t in takes]
     half = sum(samples for _, samples in known) / 2
     seen = 0
     for time_s, samples in sorted(known):

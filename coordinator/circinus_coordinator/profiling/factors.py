@@ -30,8 +30,8 @@ __all__ = ["Change", "Factor", "Factors", "Seen", "own_class", "scaled"]
 _TELLING = 5
 # Longer ago than this nobody looks.
 _LATELY_S = 120.0
-# A profile is confirmed by what was served this often.
-_CONFIRM_S = 60.0
+# A profile is confirmed by what was served this often: it ages by days, and each is written.
+_CONFIRM_S = 600.0
 _LONGEST_NAME = 128  # of a device class in a scenario
 
 

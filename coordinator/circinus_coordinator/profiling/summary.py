@@ -46,6 +46,8 @@ class Take:
         temperature_c: Of the device meanwhile.
         throttled: It ran slower than it can, because of heat or a weak supply.
         background_percent: What others than the probe used of all its cores, 0 to 100.
+        confirmed_s: When what was served last agreed with them, Unix time.
+        agreed: Independent batches that were served since, and agreed.
     """
 
     samples: int
@@ -54,6 +56,15 @@ class Take:
     temperature_c: float | None = None
     throttled: bool | None = None
     background_percent: float | None = None
+    confirmed_s: float | None = None
+    agreed: int = 0
+
+    @property
+    def last_s(self) -> float | None:
+        """Unix time when they were known to be true; None where nobody knows."""
+        if self.time_s is None or self.confirmed_s is None:
+            return self.confirmed_s if self.time_s is None else self.time_s
+        return max(self.time_s, self.confirmed_s)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,6 +148,16 @@ class Summary:
         self.bandwidth_mbps = _sound(self.bandwidth_mbps, _MOST_MBPS, least=_LEAST_MBPS)
         self.memory_mb = sum(_sound([self.memory_mb], _MOST_MB))
         return self.samples
+
+    def confirm(self, batches: int, now_s: float) -> None:
+        """So many independent batches were served as these samples say, up to this Unix time.
+
+        They keep the samples young, and make no interval narrower.
+        """
+        self.takes = [
+            dataclasses.replace(take, confirmed_s=now_s, agreed=take.agreed + batches)
+            for take in self.takes
+        ]
 
     @property
     def next_input(self) -> int:

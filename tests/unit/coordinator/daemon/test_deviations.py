@@ -18,6 +18,7 @@ from circinus_coordinator.daemon import assemble
 from circinus_coordinator.daemon.deviations import Deviations
 from circinus_coordinator.fleet import Served
 from circinus_coordinator.profiling import Change, DriftSettings, Needs, OperatorKey, Send
+from circinus_coordinator.profiling.age import age_s
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "profiling"))
 from probing import PIPELINE, Bench, query, wanted
@@ -130,6 +131,18 @@ def test_as_long_as_all_is_well_nothing_more_is_asked_for(world: World) -> None:
     assert world.serve(10.0, seconds=600) is None
     assert world.want().extra == {}
     assert set(world.scenario().device_classes) == {"pi", "dc"}
+
+
+def test_what_is_served_as_expected_keeps_the_samples_young(world: World) -> None:
+    assert world.serve(10.0, seconds=600) is None
+    ((key, summary),) = world.deviations.confirmed("pi1", "pi", BODY, world.now)
+    assert (key.operator, key.device_class) == ("a", "pi")
+    assert age_s(summary.takes, 1e9 + world.now) == 0
+    assert {take.agreed for take in summary.takes} == {300 * 8}  # four a second count
+    assert len(summary.latency_ms) == 8  # as measured: it makes nothing more certain
+    assert world.deviations.confirmed("pi1", "pi", BODY, world.now) == []
+    assert world.serve(30.0) is not None
+    assert world.deviations.confirmed("pi1", "pi", BODY, world.now) == []
 
 
 def test_a_drifted_device_is_a_class_of_its_own_with_scaled_rows_at_once(world: World) -> None:

@@ -90,3 +90,13 @@ def test_a_stale_number_is_never_as_sure_as_equal_samples_made_it() -> None:
 def test_widening_leaves_open_ends_open_and_nothing_below_zero() -> None:
     found = widened(Interval(low=1.0, high=math.inf), 30.0, 9 * WEEK, WEEK)
     assert (found.low, found.high) == (0.0, math.inf)
+
+
+def test_what_is_served_keeps_samples_young_until_it_stops() -> None:
+    rows = [Take(samples=4, time_s=2e9), Take(samples=4, time_s=None)]
+    summary = Summary(latency_ms=[1.0] * 8, takes=rows)
+    summary.confirm(3, 2e9 + 100)
+    assert age_s(summary.takes, 2e9 + 130) == 30
+    summary.confirm(2, 2e9 + 110)
+    assert [take.agreed for take in summary.takes] == [5, 5]
+    assert age_s(settled(summary.takes, 2e9 + 105), 2e9 + 130) == 25  # the clock was set back

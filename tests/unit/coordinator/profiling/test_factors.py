@@ -113,11 +113,11 @@ def test_a_probe_gives_one_more_device_its_factor() -> None:
     assert factors.probed("cam-2", {"detect": [2.1], "read": [2.0]}, 2.0) is None
 
 
-def test_what_agrees_with_the_profile_is_told_once_a_minute(time: _Time) -> None:
-    assert time.serve(_seen("detect", 1.0), seconds=58) is None
+def test_what_agrees_with_the_profile_is_told_every_ten_minutes(time: _Time) -> None:
+    assert time.serve(_seen("detect", 1.0), seconds=598) is None
     assert time.factors.confirmed("cam-1") == {}
     assert time.serve(_seen("detect", 1.0), seconds=2) is None
-    assert time.factors.confirmed("cam-1") == {"detect-1": 30 * 8.0}  # four a second count
+    assert time.factors.confirmed("cam-1") == {"detect-1": 300 * 8.0}  # four a second count
     assert time.factors.confirmed("cam-1") == {}
 
 
