@@ -10,7 +10,12 @@ import pytest
 from scipy import stats
 
 from circinus_coordinator.profiling import sure
-from circinus_coordinator.profiling.sequences import Interval
+from circinus_coordinator.profiling.sequences import (
+    Interval,
+    independent_length,
+    quantile_interval,
+    thinned,
+)
 
 SEEDS = range(80)
 MOMENTS = (1, 3, 8, 20, 45, 80)
@@ -88,6 +93,17 @@ def test_a_kept_mean_is_no_surer_than_its_scores(seed: int) -> None:
     kept = sure.mean_accuracy(float(x.mean()), 50).interval
     scored = sure.accuracy(tuple(x)).interval
     assert kept.width >= scored.width
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranks_give_what_looking_at_every_value_gives(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.choice([1.0, 2.0, 2.5, 4.0], 120) if seed % 4 == 0 else rng.lognormal(3, 0.3, 120)
+    for part in (0.5, 0.9):
+        found = sure.quantile(tuple(x), part)
+        kept = thinned(x, independent_length(x))
+        every = quantile_interval(kept, part, delta=sure.DELTA)
+        assert (max(found.interval.low, 0), found.interval.high) == (max(every.low, 0), every.high)
 
 
 @pytest.mark.parametrize("seed", range(20))

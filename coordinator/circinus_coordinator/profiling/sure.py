@@ -15,14 +15,15 @@ An interval is open (infinite) where the samples say nothing yet.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from circinus_coordinator.profiling.flukes import without_fluke
 from circinus_coordinator.profiling.sequences import (
@@ -33,7 +34,6 @@ from circinus_coordinator.profiling.sequences import (
     census_evidence,
     independent_length,
     mean_interval,
-    quantile_interval,
     thinned,
     unbounded_mean_interval,
 )
@@ -48,7 +48,8 @@ _MIXTURE, _BETTING = Mixture(), Betting()
 _LEAST_BLOCKS = 8
 _STEPS = 24  # halvings: 1e-7 of the range
 _APART = 1.2  # looks at the samples
-_KEPT = 8192  # series; a table of 500 rows has some 3,000
+_KEPT = 4096  # series; a table of 500 rows has some 3,000
+_RANKS = 1 << 15  # numbers of samples, times two, times quantiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ def mean(samples: tuple[float, ...], *, delta: float = DELTA) -> Sure:
     """
     kept = without_fluke(samples)
     value, whole = math.fsum(kept) / len(kept), math.fsum(samples) / len(samples)
-    blocks = block_means(samples, independent_length(samples))
+    blocks = block_means(samples, _length(samples))
     if len(blocks) < _LEAST_BLOCKS:
         found = Interval(low=0.0, high=math.inf, asymptotic=True)
     else:
@@ -129,12 +130,10 @@ def accuracy(
         found = mean_interval(x, delta=delta, family=_BOTH)
     elif population == len(x):
         found = Interval(low=value, high=value)
+    elif all(score in (0.0, 1.0) for score in scores):
+        found = _counted(len(scores), sum(scores), population, delta)
     else:
-        found = _between(
-            lambda least: census_evidence(x, population, least, delta / 2),
-            lambda least: census_evidence(1 - x, population, least, delta / 2),
-            delta,
-        )
+        found = _census(x, population, delta)
     return _sure(value, found, len(scores), len(scores))
 
 
@@ -152,43 +151,76 @@ def mean_accuracy(value: float, samples: int, *, delta: float = DELTA) -> Sure:
     return _sure(value, found, samples, samples)
 
 
-class _Looks:
-    """The mixture as somebody sees it who looks now and then: after 1, 1.2, 1.44 ... and at last.
-
-    What holds at every number of samples holds at these, and a table of 500 rows is there in a
-    tenth of the time.
-    """
-
-    def above(self, samples: Floats, mean: float, delta: float) -> Floats:  # noqa: ARG002
-        """See `sequences.Evidence.above`; of as many samples as there are looks."""
-        n = _looks(len(samples))
-        return _MIXTURE.after(n, np.cumsum(samples)[n - 1], mean)
-
-
 class _Both:
     """Half of the money bet one way, half the other: as sharp as the sharper one, but for log 2."""
 
     def above(self, samples: Floats, mean: float, delta: float) -> Floats:
-        """See `_Looks.above`."""
-        bet = _BETTING.above(samples, mean, delta)[_looks(len(samples)) - 1]
-        both: Floats = np.logaddexp(_LOOKS.above(samples, mean, delta), bet) - math.log(2)
+        """See `sequences.Evidence.above`; of as many samples as there are looks."""
+        n = _looks(len(samples))
+        mixed = _MIXTURE.after(n, np.cumsum(samples)[n - 1], mean)
+        bet = _BETTING.above(samples, mean, delta)[n - 1]
+        both: Floats = np.logaddexp(mixed, bet) - math.log(2)
         return both
 
 
-_LOOKS, _BOTH = _Looks(), _Both()
+_BOTH = _Both()
 
 
 def _looks(samples: int) -> NDArray[np.int64]:
-    """Numbers of samples to look after, the last among them."""
+    """Numbers of samples to look after: 1, 1.2, 1.44 ... before the last, and that.
+
+    What holds at every number of samples holds at these, and is there in a tenth of the time.
+    """
     count = 1 + math.floor(math.log(max(samples, 1)) / math.log(_APART))
     found: NDArray[np.int64] = np.unique(np.ceil(samples / _APART ** np.arange(count))).astype(int)
     return found[found > 0]
 
 
-def _ranked(samples: Sequence[float], part: float, value: float, delta: float) -> Sure:
-    x = thinned(samples, independent_length(samples))
-    return _sure(
-        value, quantile_interval(x, part, delta=delta, family=_LOOKS), len(samples), len(x)
+def _ranked(samples: tuple[float, ...], part: float, value: float, delta: float) -> Sure:
+    """As `sequences.quantile_interval`, in a hundredth of the time.
+
+    How many samples must be below a value for it to be evidently too large depends on nothing but
+    how many there are, so that after each one a rank is all there is to pick.
+    """
+    x = thinned(samples, _length(samples)).tolist()
+    low, high = -math.inf, math.inf
+    ordered: list[float] = []
+    for n, sample in enumerate(x, 1):
+        bisect.insort(ordered, sample)
+        if (below := _telling(n, part, delta)) is not None:
+            high = min(high, ordered[below - 1])
+        if (above := _telling(n, 1 - part, delta)) is not None:
+            low = max(low, ordered[n - above])
+    return _sure(value, Interval(low=min(low, high), high=high), len(samples), len(x))
+
+
+@functools.lru_cache(_RANKS)
+def _telling(n: int, part: float, delta: float) -> int | None:
+    """So many of n tell that more than `part` of all are like them; None where not even all do."""
+    needed = math.log(2 / delta)
+    found = bisect.bisect_left(
+        range(n + 1), True, key=lambda k: bool(_MIXTURE.after(n, k, part) >= needed)
+    )
+    return found if found <= n else None
+
+
+@functools.lru_cache(_KEPT)
+def _length(samples: tuple[float, ...]) -> int:
+    return independent_length(samples)
+
+
+@functools.lru_cache(_KEPT)
+def _counted(n: int, right: float, population: int, delta: float) -> Interval:
+    """The census of what is right or wrong: its order tells nothing."""
+    return _census(np.arange(n) < right, population, delta)
+
+
+def _census(scores: ArrayLike, population: int, delta: float) -> Interval:
+    x = np.asarray(scores, dtype=np.float64)
+    return _between(
+        lambda least: census_evidence(x, population, least, delta / 2),
+        lambda least: census_evidence(1 - x, population, least, delta / 2),
+        delta,
     )
 
 
