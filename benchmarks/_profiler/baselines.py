@@ -98,14 +98,22 @@ def sequential(runs: Runs, ask: Ask, rules: Rules) -> int | None:
     in_time = Target(least=ask.within, zone=rules.zone)
     accurate = Target(least=ask.accuracy, zone=rules.zone)
     tested = 0
+    # Plans with the same vector are scored on the same inputs and miss the floor at the same look.
+    missed: dict[int, int] = {}
     for plan in np.argsort(runs.world.plan_usd, kind="stable").tolist():
-        n, tested = 2, tested + 1
+        n, tested, vector = 2, tested + 1, int(runs.world.menu.vector[plan])
         accept = rules.delta / 2 / (tested * (tested + 1))
         while True:
             latency_ms, scores = runs.run(plan, n)
             hits = (latency_ms <= ask.latency_ms).astype(float)
             said = verdict(hits, in_time, accept=accept, reject=rules.delta)
-            if said is not Verdict.MISSED:
+            if vector in missed:
+                said = (
+                    Verdict.MISSED
+                    if n >= missed[vector] or said is Verdict.MISSED
+                    else Verdict.OPEN
+                )
+            elif said is not Verdict.MISSED:
                 also = verdict(
                     scores,
                     accurate,
@@ -113,6 +121,8 @@ def sequential(runs: Runs, ask: Ask, rules: Rules) -> int | None:
                     reject=rules.delta,
                     population=runs.world.labelled,
                 )
+                if also is Verdict.MISSED:
+                    missed[vector] = n
                 said = also if also is Verdict.MISSED or said is Verdict.MET else said
             if said is Verdict.MET:
                 return int(plan)

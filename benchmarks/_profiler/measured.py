@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -72,12 +73,18 @@ class Measured(World):
 
     def _inputs(self, stream: int, stop: int) -> Ints:
         """The first inputs of a stream."""
-        size, count = self.table.block, self.table.latency_ms.shape[1]
-        blocks = -(-count // size)
-        rng = np.random.default_rng([self.seed, stream, 9])
-        first = size * rng.integers(blocks, size=(-(-stop // size) + blocks))
-        inputs = (first[:, None] + np.arange(size)).ravel()
-        return inputs[inputs < count][:stop]
+        table = self.table
+        enough = 1 << max(stop - 1, 0).bit_length()
+        return _stream(self.seed, stream, table.block, table.latency_ms.shape[1], enough)[:stop]
+
+
+@lru_cache(maxsize=64)
+def _stream(seed: int, stream: int, block: int, inputs: int, least: int) -> Ints:
+    blocks = -(-inputs // block)
+    # The last block may be short.
+    drawn = np.random.default_rng([seed, stream, 9]).integers(blocks, size=2 * (-(-least // block)))
+    found = (block * drawn[:, None] + np.arange(block)).ravel()
+    return found[found < inputs]
 
 
 def measured(seed: int, table: Table) -> Measured:
