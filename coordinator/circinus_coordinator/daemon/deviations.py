@@ -7,7 +7,6 @@ and their factors. Time is the core's, in seconds.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterable, Mapping
 
@@ -27,8 +26,9 @@ from circinus_coordinator.profiling import (
     Profiler,
     Seen,
     Summary,
+    compared,
     own_class,
-    typical_ms,
+    telling,
 )
 from circinus_coordinator.store import MetaRecord
 
@@ -218,7 +218,9 @@ class Deviations:
             if device not in self.apart or now < probing.again_at:
                 continue
             if not probing.targets:  # an earlier run knew them
-                self._aim(device, probing, self._telling(probing.device_class))
+                self._aim(
+                    device, probing, self._telling(probing.device_class, self._profiler.needs)
+                )
             keys = list(probing.targets)[: max(self._settings.calibrated, 1)]
             probing.asked, probing.open = set(keys), set(keys)
             self._later(probing, now)
@@ -280,26 +282,10 @@ class Deviations:
         probing = self._probing[device] = _Probing(device_class=device_class)
         self._aim(device, probing, telling)
 
-    def _telling(self, device_class: str, needs: Needs | None = None) -> list[OperatorKey]:
-        """Configs that tell most of a device: of different operators first, the quickest of each.
-
-        Each is beyond what the operating system adds, where there is such a one.
-        """
-        least = 2 * self._settings.least_ms
-        ranked: dict[str, list[tuple[bool, float, OperatorKey]]] = {}
-        for key in (needs or self._profiler.needs).keys:
-            if isinstance(key, OperatorKey) and key.device_class == device_class:
-                samples = self._samples(key)
-                if samples:
-                    ms = typical_ms(samples)
-                    ranked.setdefault(key.implementation, []).append((ms < least, ms, key))
-        columns = [
-            [key for _, _, key in sorted(rows, key=lambda row: row[:2])]
-            for _, rows in sorted(ranked.items())
-        ]
-        rows = itertools.zip_longest(*columns)
-        found = [key for row in rows for key in row if key is not None]
-        return found[: self._settings.calibrated]
+    def _telling(self, device_class: str, needs: Needs) -> list[OperatorKey]:
+        keys = (k for k in needs.keys if isinstance(k, OperatorKey))
+        known = {k: self._samples(k) for k in keys if k.device_class == device_class}
+        return telling({key: ms for key, ms in known.items() if ms}, self._settings)
 
     def _begin(
         self, device: str, device_class: str, keys: Iterable[OperatorKey], now: float
@@ -325,13 +311,10 @@ class Deviations:
                 probing.open.add(own)
 
     def _probed(self, device: str, probing: _Probing, now: float) -> Change | None:
-        ratios: dict[str, list[float]] = {}
-        for own in probing.asked:
-            key = probing.targets[own]
-            mine, theirs = self._samples(own), self._samples(key)
-            if mine and theirs:
-                found = self._ratio(typical_ms(mine), typical_ms(theirs))
-                ratios.setdefault(key.implementation, []).append(found)
+        pairs = [(probing.targets[own], own) for own in probing.asked]
+        mine = {key: self._samples(own) for key, own in pairs}
+        theirs = {key: self._samples(key) for key, _ in pairs}
+        ratios = compared(mine, theirs, self._settings)
         change = self._factors.probed(device, ratios, now) if ratios else None
         if change is None:
             return None
@@ -339,11 +322,6 @@ class Deviations:
         if change.factor is not None:
             self._begin(device, probing.device_class, probing.targets.values(), now)
         return change
-
-    def _ratio(self, mine_ms: float, class_ms: float) -> float:
-        if abs(mine_ms - class_ms) <= self._settings.least_ms:
-            return 1.0
-        return mine_ms / class_ms
 
     def _over(self, device: str, device_class: str) -> None:
         """What was measured of a device alone holds no more."""

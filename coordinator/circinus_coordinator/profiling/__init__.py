@@ -1,6 +1,7 @@
 """The profiler: what is to be measured, where, and when it is enough."""
 
-from circinus_coordinator.profiling.drift import DriftSettings, typical_ms
+from circinus_coordinator.profiling.calibration import compared, telling
+from circinus_coordinator.profiling.drift import DriftSettings
 from circinus_coordinator.profiling.factors import (
     Change,
     Factor,
@@ -58,6 +59,7 @@ __all__ = [
     "Take",
     "Work",
     "accuracy_signature",
+    "compared",
     "config_vectors",
     "dataset_of",
     "needs",
@@ -68,6 +70,6 @@ __all__ = [
     "own_class",
     "relative_half_width",
     "scaled",
-    "typical_ms",
+    "telling",
     "versions",
 ]
