@@ -39,6 +39,9 @@ def compared(
 ) -> dict[str, list[float]]:
     """Service times of a device over those of its class, by implementation.
 
+    Probes run the same inputs in the same order, so samples are compared one by one: that some
+    pictures take longer than others cancels.
+
     Args:
         mine: Samples of the device in ms, by its class's key.
         theirs: Of the class, by the same keys; what is missing in either is left out.
@@ -48,7 +51,8 @@ def compared(
         profile = theirs.get(key)
         if not samples or not profile:
             continue
-        own_ms, class_ms = typical_ms(samples), typical_ms(profile)
-        alike = abs(own_ms - class_ms) <= settings.least_ms
-        found.setdefault(key.implementation, []).append(1.0 if alike else own_ms / class_ms)
+        pairs = list(zip(samples, profile, strict=False))
+        alike = abs(typical_ms(samples) - typical_ms(profile)) <= settings.least_ms
+        ratio = 1.0 if alike else typical_ms([a / b for a, b in pairs if b > 0] or [1.0])
+        found.setdefault(key.implementation, []).append(ratio)
     return found
