@@ -27,6 +27,7 @@ from circinus_coordinator.api.endpoints import (
     MAX_YAML_BYTES,
 )
 from circinus_coordinator.api.openapi import openapi_document
+from circinus_coordinator.daemon import ProfileFilter
 
 _FAKES = Path(__file__).parents[1] / "unit" / "coordinator" / "api" / "fakes.py"
 _spec = importlib.util.spec_from_file_location("api_fakes", _FAKES)
@@ -103,6 +104,11 @@ async def test_what_is_not_there_is_said_once(api: Api) -> None:
 )
 async def test_reading_answers_a_json_object(api: Api, path: str) -> None:
     assert isinstance(await api.call(api.client.get, path), dict)
+
+
+async def test_profiles_are_chosen_by_the_query(api: Api) -> None:
+    await api.call(api.client.get, "/v1/profiles?pipeline=signs&device_class=pi5")
+    assert api.coordinator.wanted == ProfileFilter(pipeline="signs", device_class="pi5")
 
 
 async def test_a_scenario_and_a_decision_appear_with_the_first_planning(api: Api) -> None:

@@ -24,6 +24,7 @@ from circinus_coordinator.daemon import (
     Coordinator,
     DeviceView,
     PlanView,
+    ProfileFilter,
     ProfilesView,
     Progress,
     Promised,
@@ -187,7 +188,8 @@ async def _plans(request: web.Request) -> web.Response:
 
 
 async def _profiles(request: web.Request) -> web.Response:
-    return json_response(await request.app[COORDINATOR].profiles())
+    wanted = ProfileFilter(**{name: request.query.get(name) for name in _PROFILES})
+    return json_response(await request.app[COORDINATOR].profiles(wanted))
 
 
 async def _scenario(request: web.Request) -> web.Response:
@@ -388,6 +390,11 @@ def _event(change: Change) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (change.seq, change.kind.encode(), data)
 
 
+_PROFILES = {
+    "pipeline": "Only operators and accuracy of this pipeline.",
+    "operator": "Only this operator's rows among the operators.",
+    "device_class": "Only this class's rows among the operators.",
+}
 _WINDOW = {"window_s": "How many seconds measurements look back."}
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -440,9 +447,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         method="GET",
         path="/v1/profiles",
-        summary="All that was measured",
+        summary="All that was measured, how sure it is, how old and where from",
         handler=_profiles,
         answer=ProfilesView,
+        query=_PROFILES,
     ),
     Endpoint(
         method="GET",

@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "devices": ("listing", "Devices of the fleet."),
     "queries": ("listing", "Queries and what became of them."),
     "plans": ("listing", "Where and how each query runs."),
-    "profiles": ("listing", "What has been measured."),
+    "profiles": ("profiles", "What has been measured."),
     "submit": ("submit", "Submit pipelines and queries."),
     "withdraw": ("submit", "Withdraw a query."),
     "explain": ("explain", "Say what binds a query, and what would admit it."),

@@ -1,4 +1,4 @@
-"""``circinus devices|queries|plans|profiles``: ``ls`` and ``show``."""
+"""``circinus devices|queries|plans``: ``ls`` and ``show``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from circinus_coordinator.cli.output import (
     print_table,
 )
 
-__all__ = ["devices", "plans", "profiles", "queries"]
+__all__ = ["devices", "plans", "queries"]
 
 Row = Mapping[str, Any]
 
@@ -225,62 +225,3 @@ def _show_plan(query: str, api: str, as_json: bool) -> None:
     if not found:
         raise NoData(f"no plan of a query {query!r} is in force")
     _show(found, as_json)
-
-
-def _profile_rows(api: str) -> Sequence[Row]:
-    rows: Sequence[Row] = _fetch(api, "/v1/profiles")["operators"]
-    return rows
-
-
-def _profile(row: Row) -> Sequence[str]:
-    return (
-        f"{row['pipeline']}/{row['operator']}",
-        " ".join(f"{k}={v}" for k, v in row["config"].items()) or "-",
-        row["device_class"],
-        str(row["batch"]),
-        number(row["mean_ms"]),
-        number(row["p95_ms"]),
-        number(row["memory_mb"], 4),
-        str(row["samples"]),
-        "failed" if row["cause"] else "emulated" if row["emulated"] else "measured",
-        row["cause"] or "",
-    )
-
-
-profiles = _group(
-    "profiles",
-    "What has been measured.",
-    _profile_rows,
-    (
-        Column(name="operator"),
-        Column(name="config", wraps=True),
-        Column(name="class"),
-        Column(name="batch", right=True),
-        Column(name="mean ms", right=True),
-        Column(name="p95 ms", right=True),
-        Column(name="memory MB", right=True, drop=1),
-        Column(name="samples", right=True, drop=2),
-        Column(name="how"),
-        Column(name="cause", below=True),
-    ),
-    _profile,
-)
-
-
-@profiles.command("show")
-@click.argument("pipeline")
-@with_api
-@as_json
-def _show_profile(pipeline: str, api: str, as_json: bool) -> None:
-    """Show what was measured of a PIPELINE.
-
-    Its operators, its accuracy, and all links.
-    """
-    found = _fetch(api, "/v1/profiles")
-    mine = {
-        kind: [row for row in found[kind] if row["pipeline"] == pipeline]
-        for kind in ("operators", "accuracy")
-    }
-    if not any(mine.values()):
-        raise NoData(f"nothing was measured of a pipeline {pipeline!r}")
-    _show({**mine, "links": found["links"]}, as_json)

@@ -1,20 +1,24 @@
 """The coordinator's daemon: the shell around planning, profiling, fleet and store."""
 
 from circinus_coordinator.daemon.coordinator import Coordinator
+from circinus_coordinator.daemon.profile_views import (
+    AccuracyRow,
+    IntervalView,
+    LinkRow,
+    OperatorRow,
+    ProfileFilter,
+    ProfilesView,
+)
 from circinus_coordinator.daemon.settings import BrokerSettings, Settings
 from circinus_coordinator.daemon.views import (
-    AccuracyRow,
     ArtifactInfo,
     AssignmentView,
     Change,
     DeviceView,
-    LinkRow,
     Measured,
     Measurement,
-    OperatorRow,
     PlanView,
     ProbeProgress,
-    ProfilesView,
     Progress,
     Promised,
     QueryState,
@@ -30,12 +34,14 @@ __all__ = [
     "Change",
     "Coordinator",
     "DeviceView",
+    "IntervalView",
     "LinkRow",
     "Measured",
     "Measurement",
     "OperatorRow",
     "PlanView",
     "ProbeProgress",
+    "ProfileFilter",
     "ProfilesView",
     "Progress",
     "Promised",

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +30,7 @@ from circinus_coordinator.daemon.effects import Effects, Message
 from circinus_coordinator.daemon.inbox import Inbox
 from circinus_coordinator.daemon.loop import EventLoop
 from circinus_coordinator.daemon.planner import PlannerPool
+from circinus_coordinator.daemon.profile_views import ProfileFilter, ProfilesView
 from circinus_coordinator.daemon.profiles import read_profiles
 from circinus_coordinator.daemon.settings import Settings
 from circinus_coordinator.daemon.state import restore
@@ -39,7 +41,6 @@ from circinus_coordinator.daemon.views import (
     DeviceView,
     Measurement,
     PlanView,
-    ProfilesView,
     Progress,
     QueryView,
 )
@@ -209,9 +210,18 @@ class Coordinator:
         """What it answered."""
         return self._running.planned.decision if self._running.planned else None
 
-    async def profiles(self) -> ProfilesView:
-        """All that was measured."""
-        return await asyncio.to_thread(read_profiles, self._opened)
+    async def profiles(self, wanted: ProfileFilter | None = None) -> ProfilesView:
+        """All that was measured, and what the planner goes by where nothing was."""
+        core = self._running
+        reading = partial(
+            read_profiles,
+            self._opened,
+            planned=core.planned.scenario if core.planned else None,
+            now_s=core.epoch_s + time.monotonic(),
+            stale_after_s=self.settings.profiling.stale_after_s,
+            wanted=wanted or ProfileFilter(),
+        )
+        return await asyncio.to_thread(reading)
 
     async def explain(self, query_id: str) -> planning.Explanation:
         """Why a query got what it got: see `circinus_coordinator.planning.explain`.

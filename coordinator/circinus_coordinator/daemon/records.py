@@ -48,6 +48,7 @@ __all__ = [
     "read_snapshot",
     "read_submission",
     "rollout_record",
+    "takes_of",
 ]
 
 ROLLOUT = "rollout"
@@ -231,10 +232,15 @@ def _link(row: LinkRecord) -> Summary:
     return _summary(row, rtt_ms=rtts_ms, bandwidth_mbps=bandwidths_mbps)
 
 
+def takes_of(row: ProfileRecord | AccuracyRecord | LinkRecord) -> list[Take]:
+    """Where a row's samples come from."""
+    return [msgspec.convert(take, Take) for take in row.taken]
+
+
 def _summary(row: ProfileRecord | AccuracyRecord | LinkRecord, **samples: object) -> Summary:
     return Summary(
         **samples,  # type: ignore[arg-type]
-        takes=[msgspec.convert(take, Take) for take in row.taken],
+        takes=takes_of(row),
         emulated=row.emulated,
         cause=row.cause,
         boot_id=row.boot_id,

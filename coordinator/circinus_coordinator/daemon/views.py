@@ -10,18 +10,14 @@ from circinus.messages import Capabilities, LinkMeasurement, Reported
 from circinus_coordinator.fleet import Measured
 
 __all__ = [
-    "AccuracyRow",
     "ArtifactInfo",
     "AssignmentView",
     "Change",
     "DeviceView",
-    "LinkRow",
     "Measured",
     "Measurement",
-    "OperatorRow",
     "PlanView",
     "ProbeProgress",
-    "ProfilesView",
     "Progress",
     "Promised",
     "QueryState",
@@ -149,61 +145,6 @@ class PlanView:
     query: str
     phase: str
     assignment: AssignmentView
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorRow:
-    """A measured (pipeline/operator, config, device class, batch)."""
-
-    pipeline: str
-    operator: str
-    implementation: str
-    version: str
-    config: ConfigDict
-    device_class: str
-    batch: int
-    samples: int
-    mean_ms: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    compute_s: float
-    memory_mb: float
-    output_bytes: float
-    price_usd_per_call: float
-    emulated: bool
-    cause: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyRow:
-    """A measured config vector of a pipeline."""
-
-    pipeline: str
-    config: dict[str, ConfigDict]
-    mean: float | None
-    samples: int
-    cause: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkRow:
-    """A measured link between two devices; `cause` says why it could not be."""
-
-    between: tuple[str, str]
-    rtt_ms: float | None
-    bandwidth_mbps: float | None
-    samples: int
-    emulated: bool
-    cause: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfilesView:
-    """All that was measured."""
-
-    operators: list[OperatorRow]
-    accuracy: list[AccuracyRow]
-    links: list[LinkRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from circinus_coordinator.daemon import (
     Measurement,
     PlanView,
     ProbeProgress,
+    ProfileFilter,
     ProfilesView,
     Progress,
     Promised,
@@ -92,6 +93,7 @@ class FakeCoordinator:
     planned: Scenario | None = None
     broken: bool = False
     unsubscribed: bool = False
+    wanted: ProfileFilter | None = None
     store_id: str = "store-1"
     queue: asyncio.Queue[Change] = dataclasses.field(default_factory=asyncio.Queue)
 
@@ -158,7 +160,8 @@ class FakeCoordinator:
     def decision(self) -> Decision | None:
         return Decision(planner="greedy") if self.planned else None
 
-    async def profiles(self) -> ProfilesView:
+    async def profiles(self, wanted: ProfileFilter) -> ProfilesView:
+        self.wanted = wanted
         return ProfilesView(operators=[], accuracy=[], links=[])
 
     async def explain(self, query_id: str) -> Any:

@@ -67,6 +67,7 @@ class Stub:
         self.base = address
 
     def get(self, path: str) -> Any:
+        path = path.partition("?")[0]
         if path not in ANSWERS:
             raise NoData(path)
         return ANSWERS[path]
