@@ -26,6 +26,7 @@ from circinus.scenario import Scenario, Submission, encode_scenario
 from circinus_coordinator.daemon import assemble, records
 from circinus_coordinator.daemon.deviations import Deviations
 from circinus_coordinator.daemon.effects import Effects
+from circinus_coordinator.daemon.refreshing import Refreshing
 from circinus_coordinator.daemon.retry import Retry
 from circinus_coordinator.daemon.settings import Settings
 from circinus_coordinator.daemon.state import IN_FORCE, PLANNED, Planned, Restored
@@ -54,6 +55,7 @@ from circinus_coordinator.fleet import Instruction as RolloutInstruction
 from circinus_coordinator.profiling import (
     Change,
     Keep,
+    Key,
     ProbeDevice,
     Profiler,
     needs,
@@ -121,6 +123,7 @@ class Core:
             samples=settings.profiling.min_samples,
             epoch_s=epoch_s,
         )
+        self._refreshing = Refreshing(settings.profiling.stale_after_s, epoch_s=epoch_s)
         self.monitor = Monitor(now)
         self.rollout = Rollout(
             store=store_id,
@@ -239,11 +242,18 @@ class Core:
         if present != self._present:  # a grace period ran out
             effects.add(self._fleet_changed(now))
         effects.add(self._offer_devices(now))
-        effects.add(self._probed(self.profiler.stale(self.deviations.due(now), now), now))
+        old = [*self.deviations.due(now), *self._too_old(now)]
+        effects.add(self._probed(self.profiler.stale(old, now), now))
         effects.add(self._probed(self.profiler.on_tick(now), now))
         if self.planned and not self.rollout.switching and self._retry.due(now):
             effects.add(self._decide(self.planned, now))
         return effects.add(self._rolled(self.rollout.on_tick(now), now))
+
+    def _too_old(self, now: float) -> list[Key]:
+        def wanted() -> dict[Key, None]:
+            return dict.fromkeys([*self.profiler.needs.keys, *self.profiler.needs.links])
+
+        return self._refreshing.due(self.profiler.results, wanted, now)
 
     def _compared(self, device: str, served: list[Served], now: float) -> Effects:
         """Hold what a device served against what it was planned with."""

@@ -31,7 +31,9 @@ from circinus_coordinator.daemon import QueryState, Settings, show
 from circinus_coordinator.daemon.core import Core
 from circinus_coordinator.daemon.effects import Effects
 from circinus_coordinator.daemon.planner import compute
+from circinus_coordinator.daemon.refreshing import AT_ONCE, EVERY_S
 from circinus_coordinator.daemon.state import Restored, restore
+from circinus_coordinator.profiling import AccuracyKey
 from circinus_coordinator.profiling.age import age_s
 from circinus_coordinator.store import Store
 
@@ -202,6 +204,41 @@ def test_a_clock_that_jumped_between_two_runs_has_nothing_measured_again(
     assert all(age is not None and age >= 0 for age in ages)
     again.store.close()
     assert not {ProbeOperators, ProbeAccuracy, ProbeLink}.intersection(again.kinds())
+
+
+def test_what_is_too_old_is_measured_anew_a_few_at_a_time_while_it_serves(
+    serving: Bench, tmp_path: Path
+) -> None:
+    """As after a long absence, or after the clock was set forward by a year."""
+    serving.store.close()
+    again = Bench(tmp_path, epoch_s=EPOCH_S + 365 * 86400)
+    again.connect("pi1")
+    again.connect("dc1")
+    again.run()
+    results = again.core.profiler.results
+    old = [key for key in results() if not isinstance(key, AccuracyKey)]
+    assert len(old) > AT_ONCE
+    begun = again.now
+    asked = 0
+    while asked < len(old):
+        again.sent.clear()
+        again.run(EVERY_S)
+        targets = {
+            (m.boot_id, repr(target))
+            for m in again.sent
+            if isinstance(m, (ProbeOperators, ProbeLink))
+            for target in getattr(m, "targets", ["link"])
+        }
+        assert 0 < len(targets) <= AT_ONCE
+        asked += len(targets)
+        assert again.query().state == "serving"
+    assert ProbeAccuracy not in again.kinds()
+    assert all(
+        take.time_s is not None and take.time_s >= again.core.epoch_s + begun
+        for key in old
+        for take in results()[key].takes
+    )
+    again.store.close()
 
 
 def test_rows_of_neutral_knobs_are_written_for_all_their_values(serving: Bench) -> None:
