@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks._profiler.table import DATA, load
 from circinus.histogram import Histogram
 
-__all__ = ["BASE_MS", "STEP_S", "Kind", "benign", "messages"]
+__all__ = ["BASE_MS", "STEP_S", "Kind", "benign", "messages", "passing"]
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, float], Floats]
@@ -130,6 +130,11 @@ def benign() -> list[Kind]:
         measured(1),
         measured(3),
     ]
+
+
+def passing() -> list[Kind]:
+    """What is slower for a while, and then again not."""
+    return [wandering(0.4, 60.0), neighbour(3.0, 30.0, 600.0)]
 
 
 def messages(times_ms: Floats, rate: float, rng: np.random.Generator) -> Iterator[Histogram]:

@@ -13,6 +13,7 @@ from circinus.scenario import Submission, encode_submission
 from circinus_coordinator.daemon import assemble
 from circinus_coordinator.daemon.core import Core
 from circinus_coordinator.daemon.state import Planned
+from circinus_coordinator.daemon.translate import unlike
 from circinus_coordinator.daemon.troubles import troubles
 from circinus_coordinator.daemon.views import (
     AssignmentView,
@@ -40,6 +41,7 @@ def _device(core: Core, state: DeviceState, now: float) -> DeviceView:
     capabilities = state.capabilities
     reported = core.rollout.reported(state.id)
     telemetry = core.monitor.last(state.id)
+    factor = core.deviations.apart.get(state.id)
     emulation = capabilities.emulation if capabilities else None
     return DeviceView(
         id=state.id,
@@ -59,7 +61,7 @@ def _device(core: Core, state: DeviceState, now: float) -> DeviceView:
         queued={i.key: i.queued for i in telemetry.instances} if telemetry else {},
         links=list(telemetry.links) if telemetry else [],
         dropped=dict(telemetry.dropped) if telemetry else {},
-        warning=state.warning(now),
+        warning=state.warning(now) or (unlike(factor) if factor else None),
     )
 
 

@@ -10,10 +10,10 @@ from circinus.topics import DeviceTopics
 from circinus_coordinator.daemon.effects import Message
 from circinus_coordinator.daemon.state import Planned
 from circinus_coordinator.fleet import Publish
-from circinus_coordinator.profiling import Change, Key, LinkKey, OperatorKey, Send
+from circinus_coordinator.profiling import Change, Factor, Key, LinkKey, OperatorKey, Send
 from circinus_coordinator.store import DecisionRecord, DecisionState
 
-__all__ = ["command_message", "decided", "desired_message", "deviation", "named"]
+__all__ = ["command_message", "decided", "desired_message", "deviation", "named", "unlike"]
 
 # A command that waits longer for a broker is for a session that is over by then.
 _COMMAND_EXPIRY_S = 60.0
@@ -70,9 +70,7 @@ def deviation(
     elif change.implementation:
         text = f"serves {change.implementation} {_times(change.ratio)} than its profile{since}"
     else:
-        operators = [f"{name} {_times(times)}" for name, times in change.factor.operators.items()]
-        common = [_times(change.factor.value)] if change.factor.value != 1.0 else []
-        text = f"measured {', '.join(common + operators)} than its class"
+        text = f"measured: {unlike(change.factor)}"
     data: dict[str, Any] = {
         "warning": change.factor is not None,
         "factor": change.factor.value if change.factor else 1.0,
@@ -93,6 +91,13 @@ def deviation(
         "cpu_percent": telemetry.cpu_percent,
     }
     return f"{text}; {', '.join(context)}", data
+
+
+def unlike(factor: Factor) -> str:
+    """How a device that is apart compares with its class."""
+    operators = [f"{name} {_times(times)}" for name, times in factor.operators.items()]
+    common = [_times(factor.value)] if factor.value != 1.0 else []
+    return f"{', '.join(common + operators)} than its class"
 
 
 def _times(ratio: float) -> str:

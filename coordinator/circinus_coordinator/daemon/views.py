@@ -178,7 +178,7 @@ class ArtifactInfo:
 class Change:
     """Something happened: an entry of the event log, in order of `seq`.
 
-    `kind` is one of ``device``, ``query``, ``probe``, ``decision``, ``rollout``, ``message``;
+    `kind` is one of ``device``, ``query``, ``probe``, ``decision``, ``rollout``, ``drift``;
     `subject` the device or query it is about; `text` one line for people. `time_s` is Unix time,
     for people only.
     """

@@ -70,7 +70,7 @@ class DriftSettings:
     false_alarm_days: float = 30.0
     dependence_s: float = 0.25
     hold_s: float = 10.0
-    hold_cap_s: float = 600.0
+    hold_cap_s: float = 1800.0
     again_s: float = 60.0
     again_cap_s: float = 3600.0
     calibrated: int = 3
