@@ -33,6 +33,8 @@ _MOST_MBPS = 1e9
 _MOST_MB = 1e9
 _LEAST_MBPS = 1e-6
 _MOST_PERCENT = 100.0
+# Of one target; nobody asks for as many.
+_MOST_SAMPLES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +126,17 @@ class Summary:
             self.takes.append(_take(message, new, time_s))
 
     def _score(self, message: ProbeSamples, first: int) -> None:
-        if message.scores and self.mean_only and first == 0:
+        changed = None not in (self.population, message.population) and (
+            self.population != message.population
+        )
+        # Of a data set with other inputs nothing goes on where the last one ended.
+        if changed or (message.scores and self.mean_only and first == 0):
             self.scores, self.takes, self.mean_only = [], [], False
+        self.population = message.population or self.population
         known = len(self.scores) - first
         if 0 <= known < len(message.scores) and not self.mean_only:
             self.scores += message.scores[known:]
-        self.population = message.population or self.population
+            del self.scores[self.population or _MOST_SAMPLES :]
 
     def clean(self) -> None:
         """Leave out what cannot be a measurement, wherever it came from.
@@ -139,6 +146,11 @@ class Summary:
         self.takes = _covering(self.takes, self._sound_only())
 
     def _sound_only(self) -> int:
+        # A device that does not stop would fill memory and store.
+        for values in (self.latency_ms, self.compute_s, self.output_bytes, self.price_usd):
+            del values[_MOST_SAMPLES:]
+        for values in (self.rtt_ms, self.bandwidth_mbps):
+            del values[_MOST_SAMPLES:]
         self.latency_ms = _sound(self.latency_ms, _MOST_MS)
         self.compute_s = _sound(self.compute_s, _MOST_S)
         self.output_bytes = _sound(self.output_bytes, _MOST_BYTES)

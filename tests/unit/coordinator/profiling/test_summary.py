@@ -58,6 +58,30 @@ def test_scores_that_come_twice_are_kept_once() -> None:
     assert sum(take.samples for take in summary.takes) == 3
 
 
+def test_a_data_set_has_no_more_scores_than_inputs() -> None:
+    summary = Summary()
+    summary.take(message(scores=[1.0] * 5, population=3))
+    assert summary.scores == [1.0] * 3
+    assert sum(take.samples for take in summary.takes) == 3
+
+
+def test_scores_of_a_data_set_with_other_inputs_do_not_go_on_where_the_last_ended() -> None:
+    summary = Summary()
+    summary.take(message(scores=[1.0] * 5, population=40))
+    summary.take(message(scores=[0.0], population=41), first=5)
+    assert (summary.scores, summary.next_input) == ([], 0)
+    summary.take(message(scores=[0.0], population=41))
+    assert (summary.scores, summary.population) == ([0.0], 41)
+
+
+def test_a_device_that_does_not_stop_fills_no_store() -> None:
+    summary = Summary()
+    for _ in range(3):
+        summary.take(message(latency_ms=[1.0] * 9000, rtt_ms=[1.0] * 9000), time_s=1.0)
+    assert len(summary.latency_ms) == len(summary.rtt_ms) == 10_000
+    assert [take.samples for take in summary.takes] == [9000, 1000]
+
+
 def test_scores_of_which_only_the_mean_was_kept_are_made_anew() -> None:
     summary = Summary(scores=[0.75] * 4, mean_only=True)
     assert summary.next_input == 0
