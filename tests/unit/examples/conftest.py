@@ -11,7 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 NEEDED = ("cv2", "numpy", "onnx", "onnxruntime", "PIL", "rapidocr_onnxruntime")
 
-sys.path[:0] = [str(EXAMPLES / "hello"), str(EXAMPLES / "read-signs")]
+sys.path[:0] = [str(EXAMPLES / name) for name in ("hello", "read-signs", "find-documents")]
 
 
 @pytest.fixture(scope="session")

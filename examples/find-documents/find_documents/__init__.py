@@ -1,0 +1,1 @@
+"""Find the document that answers a question: embed, search, rerank, judge."""
