@@ -98,7 +98,7 @@ def _device(row: Row) -> Sequence[str]:
         number(has.get("memory_mb"), 5),
         "emulated" if row["emulated"] else "real",
         row["rollout"] or "-",
-        f"not planned for: {row['plannable']}" if row["plannable"] else "",
+        f"not planned for: {row['plannable']}" if row["plannable"] else row.get("warning") or "",
     )
 
 

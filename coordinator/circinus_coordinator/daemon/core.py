@@ -121,6 +121,7 @@ class Core:
             self.profiler,
             restored.factors,
             samples=settings.profiling.min_samples,
+            now=now,
             epoch_s=epoch_s,
         )
         self._refreshing = Refreshing(settings.profiling.stale_after_s, epoch_s=epoch_s)

@@ -7,7 +7,6 @@ and their factors. Time is the core's, in seconds.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -64,7 +63,7 @@ class _Probing:
     targets: dict[OperatorKey, OperatorKey] = dataclasses.field(default_factory=dict)
     asked: set[OperatorKey] = dataclasses.field(default_factory=set)
     open: set[OperatorKey] = dataclasses.field(default_factory=set)
-    again_at: float = -math.inf
+    again_at: float | None = None
     again_s: float = 0.0
 
 
@@ -85,6 +84,7 @@ class Deviations:
         kept: bytes | None = None,
         *,
         samples: int,
+        now: float,
         epoch_s: float = 0.0,
     ) -> None:
         self._samples_apart = samples
@@ -99,8 +99,9 @@ class Deviations:
         rows = msgspec.json.decode(kept, type=dict[str, _Kept]) if kept else {}
         for device, row in rows.items():
             self._probing[device] = _Probing(device_class=row.device_class)
-            self._since_s[device] = row.since_s
-            profiler.forget(own_class(row.device_class, device), before_s=row.since_s)
+            # As with samples' dates: what was to come, by a clock that was set back, is of now.
+            since_s = self._since_s[device] = min(row.since_s, epoch_s + now)
+            profiler.forget(own_class(row.device_class, device), before_s=since_s)
         self._factors.restore(
             {d: Factor(value=row.value, operators=row.operators) for d, row in rows.items()}
         )
@@ -215,7 +216,9 @@ class Deviations:
         """Targets to be measured anew: of devices that may have recovered, for all that is seen."""
         found: list[OperatorKey] = []
         for device, probing in self._probing.items():
-            if device not in self.apart or now < probing.again_at:
+            if probing.again_at is None:  # an earlier run's; it may have looked a moment ago
+                self._later(probing, now)
+            if device not in self.apart or probing.again_at is None or now < probing.again_at:
                 continue
             if not probing.targets:  # an earlier run knew them
                 self._aim(

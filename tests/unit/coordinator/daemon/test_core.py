@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import msgspec
 import pytest
 
 from circinus.errors import InvalidInput, NoData
+from circinus.histogram import Histogram
 from circinus.messages import (
     AnyCommand,
     Capabilities,
     CommandResult,
     Desired,
     InstanceReport,
+    InstanceTelemetry,
     ProbeAccuracy,
     ProbeLink,
     ProbeOperators,
@@ -29,7 +32,7 @@ from circinus.messages import (
 from circinus.scenario import Scenario, decode_scenario, decode_submission
 from circinus_coordinator.daemon import QueryState, Settings, show
 from circinus_coordinator.daemon.core import Core
-from circinus_coordinator.daemon.effects import Effects
+from circinus_coordinator.daemon.effects import Effects, Note
 from circinus_coordinator.daemon.planner import compute
 from circinus_coordinator.daemon.refreshing import AT_ONCE, EVERY_S
 from circinus_coordinator.daemon.state import Restored, restore
@@ -83,11 +86,14 @@ class Bench:
             restored=restored or restore(self.store), now=self.now, epoch_s=epoch_s,
         )  # fmt: skip
         self.sent: list[Any] = []
+        self.notes: list[Note] = []
+        self.times = 1.0  # pi1 is so much slower than when it was first measured
         self.plans = 0
         self.take(self.core.resume(self.now))
 
     def take(self, effects: Effects) -> None:
         self.store.write(effects.records)
+        self.notes += effects.notes
         for message in effects.messages:
             kind = Desired if message.topic.endswith("desired") else AnyCommand
             decoded = decode(message.payload, kind)
@@ -103,12 +109,14 @@ class Bench:
                 )
             )  # fmt: skip
         elif isinstance(message, (ProbeOperators, ProbeAccuracy, ProbeLink)):
+            times = self.times if device == "pi1" else 1.0
             for i in range(len(getattr(message, "targets", [None]))):
                 self.say(
                     ProbeSamples(
                         device=device, request_id=message.request_id, seq=i, target=i, done=True,
-                        latency_ms=[10.0, 11.0], compute_s=[0.01], output_bytes=[500.0],
-                        scores=[1.0, 0.5], rtt_ms=[12.0], bandwidth_mbps=[50.0],
+                        latency_ms=[10.0 * times, 11.0 * times], compute_s=[0.01],
+                        output_bytes=[500.0], scores=[1.0, 0.5], rtt_ms=[12.0],
+                        bandwidth_mbps=[50.0],
                     )
                 )  # fmt: skip
             self.say(CommandResult(device=device, request_id=message.request_id, ok=True))
@@ -141,6 +149,24 @@ class Bench:
             if scenario is not None:
                 self.plans += 1
                 self.take(self.core.on_planned(scenario, compute(scenario, 0), self.now))
+
+    def serve(self, messages: int) -> None:
+        """What pi1 runs is served 20 times between two messages."""
+        counted: dict[str, Histogram] = {}
+        for seq in range(1, messages + 1):
+            self.now += 2
+            rows = []
+            for spec in self.core.rollout.promised("pi1").instances:
+                full = counted.setdefault(spec.key, Histogram())
+                for _ in range(20):
+                    full.add(10.5 * self.times)
+                rows.append(InstanceTelemetry(key=spec.key, full=dict(full.counts)))
+            self.say(
+                Telemetry(
+                    device="pi1", boot_id="pi1", seq=seq, uptime_s=1e3, instances=rows,
+                    temperature_c=82.4, throttled=True, cpu_percent=97.0,
+                )
+            )  # fmt: skip
 
     def query(self) -> Any:
         (view,) = show.queries(self.core, self.now, 60)
@@ -512,3 +538,37 @@ def test_another_address_of_the_api_is_told_to_the_devices_that_fetch(bench: Ben
     bench.run()
     document = bench.core.rollout.snapshot.documents["pi1"]
     assert [file.url for file in document.body.artifacts] == [f"http://two/v1/artifacts/{sha256}"]
+
+
+def test_drift_is_told_planned_for_measured_and_survives_a_restart(
+    serving: Bench, tmp_path: Path
+) -> None:
+    serving.times = 4.0
+    serving.serve(20)
+    (note,) = [note for note in serving.notes if note.kind == "drift"]
+    assert note.subject == "pi1"
+    assert re.fullmatch(
+        r"serves m:A 4\.0 times slower than its profile since \d\d:\d\d:\d\d UTC; "
+        r"82 °C, throttled, 97 % of its cores busy",
+        note.text,
+    )
+    assert note.data["factor"] == pytest.approx(4.0, rel=0.02)
+    (view,) = [d for d in show.devices(serving.core, serving.now) if d.id == "pi1"]
+    assert view.warning == "4.0 times slower than its class"
+    serving.run(5)
+    assert serving.core.planned is not None
+    rows = {
+        row.device_class: row.latency_ms.mean
+        for row in serving.core.planned.scenario.profiles
+        if row.operator == "a"
+    }
+    assert rows == {"pi": 10.5, "pi@pi1": 42.0}  # measured: the probe's numbers
+    before = serving.core.planned.scenario_bytes
+    serving.store.close()
+    again = Bench(tmp_path)
+    again.connect("pi1")
+    again.connect("dc1")
+    again.run(5)
+    assert again.core.planned is not None
+    assert (again.plans, again.core.planned.scenario_bytes) == (0, before)
+    again.store.close()

@@ -49,7 +49,7 @@ class World:
         self.deviations = self.make()
 
     def make(self, kept: bytes | None = None) -> Deviations:
-        return Deviations(SETTINGS, self.bench.profiler, kept, samples=4, epoch_s=1e9)
+        return Deviations(SETTINGS, self.bench.profiler, kept, samples=4, now=self.now, epoch_s=1e9)
 
     @property
     def now(self) -> float:
