@@ -222,7 +222,7 @@ def _needed(link: Link, planned: Scenario, measured: AbstractSet[frozenset[str]]
 
 def _interval(found: Interval) -> IntervalView:
     return IntervalView(
-        low=max(found.low, 0.0),
+        low=found.low,
         high=found.high if math.isfinite(found.high) else None,
         asymptotic=found.asymptotic,
     )
