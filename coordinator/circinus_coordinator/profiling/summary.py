@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from circinus.fleet import CORES
 from circinus.messages import ProbeSamples
@@ -35,19 +36,24 @@ _LEAST_MBPS = 1e-6
 _MOST_PERCENT = 100.0
 # Of one target; nobody asks for as many.
 _MOST_SAMPLES = 10_000
+# Messages of ten samples come several times a second; one take is kept of so long.
+_STRETCH_S = 10.0
+
+V = TypeVar("V", float, bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
-    """Samples of a target that came together.
+    """Samples of a target that came together, within some seconds.
 
     Attributes:
         samples: How many, of what the target is about.
-        time_s: When, in seconds of Unix time by the coordinator; None where nobody knows.
+        time_s: When the first came, in seconds of Unix time by the coordinator; None where nobody
+            knows.
         device: Where from.
-        temperature_c: Of the device meanwhile.
+        temperature_c: The device's highest meanwhile.
         throttled: It ran slower than it can, because of heat or a weak supply.
-        background_percent: What others than the probe used of all its cores, 0 to 100.
+        background_percent: The most that others than the probe used of all its cores, 0 to 100.
         confirmed_s: When what was served last agreed with them, Unix time.
         agreed: Independent batches that were served since, and agreed.
     """
@@ -123,7 +129,9 @@ class Summary:
         self.emulated |= message.emulated
         new = self._sound_only() - before
         if new > 0:
-            self.takes.append(_take(message, new, time_s))
+            take = _take(message, new, time_s)
+            last = self.takes.pop() if self.takes and _together(self.takes[-1], take) else None
+            self.takes.append(_joined(last, take) if last else take)
 
     def _score(self, message: ProbeSamples, first: int) -> None:
         changed = None not in (self.population, message.population) and (
@@ -240,6 +248,27 @@ def _take(message: ProbeSamples, samples: int, time_s: float | None) -> Take:
         throttled=message.throttled,
         background_percent=load if load is not None and 0 <= load <= _MOST_PERCENT else None,
     )
+
+
+def _together(last: Take, new: Take) -> bool:
+    """Of one device and one stretch of time, in which its heat and load hardly change."""
+    if last.device != new.device or last.time_s is None or new.time_s is None:
+        return False
+    return last.confirmed_s is None and 0 <= new.time_s - last.time_s < _STRETCH_S
+
+
+def _joined(last: Take, new: Take) -> Take:
+    return dataclasses.replace(
+        last,
+        samples=last.samples + new.samples,
+        temperature_c=_larger(last.temperature_c, new.temperature_c),
+        throttled=_larger(last.throttled, new.throttled),
+        background_percent=_larger(last.background_percent, new.background_percent),
+    )
+
+
+def _larger(a: V | None, b: V | None) -> V | None:
+    return b if a is None or (b is not None and b > a) else a
 
 
 def _covering(takes: Sequence[Take], samples: int) -> list[Take]:

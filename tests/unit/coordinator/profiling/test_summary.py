@@ -17,11 +17,33 @@ def test_samples_know_when_where_and_in_what_heat_they_were_taken() -> None:
     summary = Summary()
     heat = {"temperature_c": 71.5, "throttled": True, "background_percent": 12.0}
     summary.take(message(latency_ms=[1.0, 2.0], **heat), time_s=1e9)
-    summary.take(message(latency_ms=[3.0]), time_s=1e9 + 5)
+    summary.take(message(latency_ms=[3.0]), time_s=1e9 + 50)
     assert summary.takes == [
         Take(samples=2, time_s=1e9, device="d", **heat),  # type: ignore[arg-type]
-        Take(samples=1, time_s=1e9 + 5, device="d"),
+        Take(samples=1, time_s=1e9 + 50, device="d"),
     ]
+
+
+def test_messages_of_one_stretch_are_one_take_with_the_worst_of_its_heat_and_load() -> None:
+    summary = Summary()
+    heats = ((60.0, False, 5.0), (None, None, None), (62.0, True, 3.0))
+    for second, (heat, throttled, load) in enumerate(heats):
+        conditions = {"temperature_c": heat, "throttled": throttled, "background_percent": load}
+        summary.take(message(latency_ms=[1.0] * 10, **conditions), time_s=1e9 + second)
+    summary.take(message(latency_ms=[1.0]), time_s=1e9 + 10)
+    assert summary.takes == [
+        Take(samples=30, time_s=1e9, device="d", temperature_c=62.0, throttled=True,
+             background_percent=5.0),
+        Take(samples=1, time_s=1e9 + 10, device="d"),
+    ]  # fmt: skip
+
+
+def test_what_was_confirmed_since_is_joined_with_nothing() -> None:
+    summary = Summary()
+    summary.take(message(latency_ms=[1.0]), time_s=1e9)
+    summary.confirm(7, 1e9 + 1)
+    summary.take(message(latency_ms=[1.0]), time_s=1e9 + 2)
+    assert [(take.samples, take.agreed) for take in summary.takes] == [(1, 7), (1, 0)]
 
 
 def test_a_message_without_samples_is_no_take() -> None:
@@ -79,7 +101,7 @@ def test_a_device_that_does_not_stop_fills_no_store() -> None:
     for _ in range(3):
         summary.take(message(latency_ms=[1.0] * 9000, rtt_ms=[1.0] * 9000), time_s=1.0)
     assert len(summary.latency_ms) == len(summary.rtt_ms) == 10_000
-    assert [take.samples for take in summary.takes] == [9000, 1000]
+    assert [take.samples for take in summary.takes] == [10_000]
 
 
 def test_scores_of_which_only_the_mean_was_kept_are_made_anew() -> None:
