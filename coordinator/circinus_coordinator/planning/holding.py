@@ -16,6 +16,7 @@ import numpy as np
 from circinus.fleet import CORES
 from circinus.profile import PARTS, whole_cores, whole_parts
 from circinus_coordinator.planning.latency import Station
+from circinus_coordinator.planning.packing import crowded
 from circinus_coordinator.planning.uses import InstanceKey
 
 __all__ = [
@@ -28,8 +29,6 @@ __all__ = [
     "units_of",
 ]
 
-# Ways to count what workers take: as held, in halves, thirds and quarters.
-_PACKINGS = 4
 # Longer sums are left to numpy, which adds in pairs and so loses less.
 _PAIRWISE = 8
 
@@ -81,16 +80,14 @@ class Holding:
         self._before: list[list[float]] = []  # by the first kinds, where anybody asks
         self._but: dict[InstanceKey | None, list[float]] = {}
         self._at = {key: k for k, key in enumerate(kinds)}
+        self._crowded: float | None = None
 
     def crowded(self) -> float:
-        """The part that is taken on average, with what nobody can use beside those who run.
-
-        Of workers that hold more than half of it, only one runs at a time.
-        """
-        return max(
-            math.fsum(busy * _part(units, self.size, n) for units, _, busy in self.kinds.values())
-            for n in range(_PACKINGS)
-        )
+        """The part that is taken on average, with what nobody can use beside those who run."""
+        if self._crowded is None:
+            units, _, busy = zip(*self.kinds.values(), strict=True) if self.kinds else ((), (), ())
+            self._crowded = crowded(units, busy, self.size)
+        return self._crowded
 
     def but(self, key: InstanceKey | None) -> list[float]:
         """`(size + 2,)` probabilities of what all but one instance hold; None leaves none out."""
@@ -106,16 +103,6 @@ class Holding:
                 held = occupied(held, *kind)
             self._but[key] = held
         return self._but[key]
-
-
-def _part(units: int, size: int, packing: int) -> float:
-    """How much of a resource a worker takes, counted so that all who fit take 1 at most.
-
-    A dual feasible function (Fekete and Schepers, "New classes of fast lower bounds for bin
-    packing problems", Math. Program. 91, 2001, theorem 1); with 0, just what it holds.
-    """
-    whole, rest = divmod((packing + 1) * units, size)
-    return whole / packing if packing and rest else units / size
 
 
 def occupied(held: list[float], units: int, workers: int, busy: float) -> list[float]:

@@ -27,15 +27,24 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from circinus_coordinator.planning.lives import Kind, ages, begun, crowd, going, survival
+from circinus_coordinator.planning.packing import crowded
 from circinus_coordinator.planning.room import beside, coarser, each_beside, fitting
+from circinus_coordinator.planning.spells import (
+    NO_SPELL,
+    Delay,
+    Spell,
+    endless,
+    longer,
+    piled,
+)
 
-__all__ = ["NOTHING", "Delay", "delays"]
+__all__ = ["Line", "delays"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -46,141 +55,73 @@ _RARE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Delay:
-    """What the lines cost a request.
+class Line:
+    """The line for one resource.
 
     Attributes:
-        mean, second: First (ms) and second (ms²) moment of the wait, with those who do not.
-        chance: That it waits at all.
-        held: How much longer a worker is taken per job, ms.
-        lines: Of each line how long a job waits in it where nothing piles up, ms.
+        size: Units there are.
+        few: Few workers fit at once, so that those count who stand ahead in the line. Where many
+            do, and they are narrow, the model without them is nearer to simulations.
+        full: It grows for ever.
     """
 
-    mean: float
-    second: float
-    chance: float
-    held: float
-    lines: tuple[float, ...] = ()
-
-    @property
-    def variance(self) -> float:
-        """Of the wait, ms²."""
-        return max(self.second - self.mean * self.mean, 0.0)
+    size: int
+    few: bool = False
+    full: bool = False
 
 
-NOTHING = Delay(0.0, 0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Spell:
-    """What a line costs a job, before anything piles up; moments as in `Delay`.
-
-    Attributes:
-        chance, mean, second: Of waiting for others.
-        twin_chance, twin_mean, twin_second: What its twins, let in before it, add.
-        held: Mean wait of a job that a worker takes up while requests pile up before it.
-    """
-
-    chance: float = 0.0
-    mean: float = 0.0
-    second: float = 0.0
-    twin_chance: float = 0.0
-    twin_mean: float = 0.0
-    twin_second: float = 0.0
-    held: float = 0.0
-
-    def then(self, other: _Spell) -> _Spell:
-        """This and another one, in a row."""
-        return _Spell(
-            1 - (1 - self.chance) * (1 - other.chance),
-            self.mean + other.mean,
-            self.second + other.second + 2 * self.mean * other.mean,
-            1 - (1 - self.twin_chance) * (1 - other.twin_chance),
-            self.twin_mean + other.twin_mean,
-            self.twin_second + other.twin_second + 2 * self.twin_mean * other.twin_mean,
-            self.held + other.held,
-        )
-
-
-_NONE = _Spell()
-
-
-def delays(
-    kinds: Sequence[Kind], sizes: Sequence[int], endless: Sequence[bool] = ()
-) -> list[Delay]:
+def delays(kinds: Sequence[Kind], lines: Sequence[Line]) -> list[Delay]:
     """The delay of each kind; nothing for those that need none of the resources.
 
     Args:
         kinds: All that run on a device; one without load is a newcomer who keeps nobody waiting.
-        sizes: Units there are of each contended resource, in the order of their lines.
-        endless: Of which of them the line grows for ever; of none unless given.
+        lines: For each contended resource, in the order in which they are passed.
     """
-    return list(_delays(tuple(kinds), tuple(sizes), tuple(endless) or (False,) * len(sizes)))
+    return list(_delays(tuple(kinds), tuple(lines)))
 
 
 # Plans are tried and taken back, so that devices come to the same loads again and again.
 @functools.lru_cache(maxsize=4096)
-def _delays(
-    kinds: tuple[Kind, ...], sizes: tuple[int, ...], endless: tuple[bool, ...]
-) -> tuple[Delay, ...]:
-    now, total = list(kinds), [_NONE] * len(kinds)
-    lines: list[list[float]] = []
+def _delays(kinds: tuple[Kind, ...], lines: tuple[Line, ...]) -> tuple[Delay, ...]:
+    now, total = list(kinds), [NO_SPELL] * len(kinds)
+    waits: list[list[float]] = []
     stuck = [False] * len(kinds)
-    for r in reversed(range(len(sizes))):
+    for r in reversed(range(len(lines))):
         users = [k for k, kind in enumerate(kinds) if kind.units[r]]
         # Who never gets on keeps what he has got so far.
-        if endless[r] or any(stuck[k] for k in users):
+        if lines[r].full or any(stuck[k] for k in users):
             for k in users:
                 stuck[k] = True
-            lines.append([math.inf if kind.units[r] else 0.0 for kind in kinds])
+            waits.append([math.inf if kind.units[r] else 0.0 for kind in kinds])
             continue
-        found = _line(now, [kind.units[r] for kind in kinds], sizes[r])
-        lines.append([spell.mean + spell.twin_mean for spell in found])
+        found = _line(now, [kind.units[r] for kind in kinds], lines[r])
+        waits.append([spell.mean + spell.twin_mean for spell in found])
         for k in users:
+            stuck[k] |= math.isinf(found[k].mean)
             total[k] = found[k].then(total[k])
-            now[k] = _longer(now[k], found[k])
-    each = list(zip(*reversed(lines), strict=True)) or [()] * len(kinds)
+            now[k] = now[k] if stuck[k] else longer(now[k], found[k])
+    each = list(zip(*reversed(waits), strict=True)) or [()] * len(kinds)
     return tuple(
-        _endless(waits) if no_end else _piled(spell, kind, waits)
-        for kind, spell, no_end, waits in zip(kinds, total, stuck, each, strict=True)
+        endless(own) if no_end else piled(spell, kind, own)
+        for kind, spell, no_end, own in zip(kinds, total, stuck, each, strict=True)
     )
 
 
-def _endless(lines: tuple[float, ...]) -> Delay:
-    return Delay(math.inf, math.inf, 1.0, math.inf, lines)
-
-
-def _longer(kind: Kind, spell: _Spell) -> Kind:
-    """The kind as those see it who stand in a line before the one where it waits."""
-    extra = spell.held
-    if extra <= 0 or kind.rate <= 0 or kind.busy <= 0:
-        return kind
-    mean = kind.busy / kind.rate
-    # The wait varies as it does for any job.
-    square = (spell.second + spell.twin_second) * extra / max(spell.mean + spell.twin_mean, extra)
-    variance = kind.scv * mean**2 + max(square - extra**2, 0.0)
-    ratio = 1 + extra / mean
-    return replace(
-        kind, busy=kind.busy * ratio, load=kind.load * ratio, scv=variance / (mean + extra) ** 2
-    )
-
-
-def _line(kinds: Sequence[Kind], units: Sequence[int], size: int) -> list[_Spell]:
+def _line(kinds: Sequence[Kind], units: Sequence[int], line: Line) -> list[Spell]:
     """What the line of one resource costs a job of each kind.
 
     Args:
         units: What a worker of each kind holds of it while it runs.
-        size: Units there are.
     """
     rate = np.array([k.rate for k in kinds])
     busy = np.array([k.busy for k in kinds])
     workers = np.array([k.workers for k in kinds], dtype=np.float64)
     service = np.divide(busy, rate, out=np.zeros(len(kinds)), where=rate > 0)
-    fit_at_once = sum(k.workers * held for k, held in zip(kinds, units, strict=True)) <= size
+    fit_at_once = sum(k.workers * held for k, held in zip(kinds, units, strict=True)) <= line.size
     if fit_at_once or not (service > 0).any():
-        return [_NONE] * len(kinds)
+        return [NO_SPELL] * len(kinds)
     times, running = survival(service, np.array([k.scv for k in kinds]), busy / workers)
-    units, many, size = coarser(units, [k.workers for k in kinds], size)
+    units, many, size = coarser(units, [k.workers for k in kinds], line.size)
     alone = fitting(units, many, running, size)
     for k, kind in enumerate(kinds):
         if kind.phase and units[k] and (known := ages(k, kind.phase, kinds)):
@@ -202,18 +143,62 @@ def _line(kinds: Sequence[Kind], units: Sequence[int], size: int) -> list[_Spell
     # Who would fit waits behind the share of others who do not.
     wider = 1.0 - chance[:, None] / np.maximum(chance[None, :], 1e-300)
     wider = np.where(chance[None, :] > 0, np.clip(wider, 0.0, 1.0), 0.0)
-    chance = np.minimum(chance + wider @ (rate * first), 1.0)
-    found = first + wider @ (rate * second) / 2
-    square = second + wider @ (rate * third) / 3
+    behind = np.array([wider @ (rate * first), wider @ (rate * second) / 2,
+                       wider @ (rate * third) / 3])  # fmt: skip
+    queue: FloatArray = np.zeros((3, len(kinds)))
+    if line.few:
+        load = crowded(units, busy.tolist(), size)
+        queue = _queue(rate, workers, load, late[:, 0], first, second)
+    behind = np.maximum(behind, queue)
+    chance = np.minimum(chance + behind[0], 1.0)
+    found, square = first + behind[1], second + behind[2]
     twins = [more[:, 0], *_moments(times, more)[:2]]
     for k, kind in enumerate(kinds):  # twins are let in before, and so waited for
         for other, part in kind.beside:
             if units[k] and units[other]:
                 twins[1][k] += part * found[other]
                 twins[2][k] += part * square[other]
-    held = _again(kinds, (units, many, size), times, running, np.array([chance, first])) + twins[1]
+    usual = np.array([chance, first])
+    held = _again(kinds, (units, many, size), times, running, usual) + queue[1] + twins[1]
     columns = np.array([chance, found, square, *twins, held]).T.tolist()
-    return [_Spell(*row) if units[k] else _NONE for k, row in enumerate(columns)]
+    return [Spell(*row) if units[k] else NO_SPELL for k, row in enumerate(columns)]
+
+
+def _queue(
+    rate: FloatArray,
+    workers: FloatArray,
+    load: float,
+    chance: FloatArray,
+    first: FloatArray,
+    second: FloatArray,
+) -> FloatArray:
+    """What jobs wait for those ahead of them in the line; chance, mean and second moment.
+
+    A line that never empties lets `rate / load` jobs through. So whoever comes waits as long as
+    this takes for those he finds there, which are as many as come during a wait (Little's law);
+    of his own worker's none.
+
+    Args:
+        rate, workers: Of each kind.
+        load: Of the line; 1 is full.
+        chance, first, second: Of waiting where nobody is ahead.
+    """
+    found: FloatArray = np.zeros((3, len(rate)))
+    total = rate.sum()
+    mean = rate @ first / total
+    if mean <= 0 or load <= 0:
+        return found
+    part = rate * load / total
+    alone = 1 + part / workers
+    rest = 1 - (part / alone).sum()
+    if rest <= 0:
+        return np.full_like(found, np.inf)
+    ahead = (part * first / alone).sum() / rest
+    found[0] = (1 - chance) * load * (rate @ chance / total)
+    found[1] = np.maximum((first + ahead) / alone - first, 0.0)
+    # As much longer as the wait is, it is spread.
+    found[2] = rate @ second / total * ((1 + found[1] / mean) ** 2 - 1)
+    return found
 
 
 def _chances(found: FloatArray) -> FloatArray:
@@ -253,27 +238,6 @@ def _again(
     service = np.array([k.busy / k.rate if k.rate > 0 else 0.0 for k in kinds])
     begin = service * chance / np.maximum(1 - chance, 1e-300)
     return np.asarray(np.minimum(mean, np.where(chance < 1, begin, np.inf)))
-
-
-def _piled(spell: _Spell, kind: Kind, lines: tuple[float, ...]) -> Delay:
-    """With the requests that pile up. Twins every request has."""
-    mean = spell.mean + spell.twin_mean
-    if mean <= 0:  # their chance alone may be more than rounding
-        return NOTHING
-    service = kind.busy / kind.rate if kind.rate > 0 else 0.0
-    load = kind.load * (1 + spell.held / service if service > 0 else 1.0)
-    if load >= 1:
-        return _endless(lines)
-    # Short spells leave no pile but longer service; a quarter, by comparison with simulation.
-    lasting = 1 - min(1.0, spell.held / mean) / 4
-    piled = 1 + lasting * load / (1 - load)
-    return Delay(
-        spell.mean * piled + spell.twin_mean,
-        spell.second * piled + spell.twin_second,
-        min(1.0, spell.chance * piled + spell.twin_chance),
-        spell.held,
-        lines,
-    )
 
 
 def _moments(times: FloatArray, late: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

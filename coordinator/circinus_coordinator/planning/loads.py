@@ -28,10 +28,11 @@ from circinus_coordinator.planning.latency import (
     less,
     wait_with_chance,
 )
-from circinus_coordinator.planning.line import NOTHING, Delay, delays
+from circinus_coordinator.planning.line import Line, delays
 from circinus_coordinator.planning.lives import Kind
 from circinus_coordinator.planning.promise import Moments, Waiting
 from circinus_coordinator.planning.spacing import waited
+from circinus_coordinator.planning.spells import NOTHING, Delay
 from circinus_coordinator.planning.urgency import urgency
 from circinus_coordinator.planning.uses import (
     LINK,
@@ -378,8 +379,11 @@ class Ledger:
         if newcomer is not None:
             units = tuple(wanted.get(name, 0) for name in names)
             kinds.append(Kind(units, 1, 0.0, 0.0, 0.0, 0.0))
-        endless = [h.crowded() > _MOST_HELD for h in holdings]
-        return delays(kinds, [h.size for h in holdings], endless)
+        lines = [
+            Line(h.size, few=name != CORES, full=h.crowded() > _MOST_HELD)
+            for name, h in zip(names, holdings, strict=True)
+        ]
+        return delays(kinds, lines)
 
     def _contended(self, device: str, wanted: Mapping[str, int] | None = None) -> list[str]:
         """Resources of a device that not all its workers can hold at once, in order of the lines.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from circinus_coordinator.planning.line import NOTHING, delays
+from circinus_coordinator.planning.line import Line, delays
 from circinus_coordinator.planning.lives import Kind
+from circinus_coordinator.planning.spells import NOTHING
 
 
 def test_a_chance_that_is_all_rounding_keeps_nobody_waiting() -> None:
@@ -38,4 +39,4 @@ def test_a_chance_that_is_all_rounding_keeps_nobody_waiting() -> None:
         (1, 1, 0.7772922430122247, 0.010865, 0.025539210395191247),
     ]
     kinds = [Kind((units,), many, busy, *load, busy / many) for units, many, busy, *load in loads]
-    assert NOTHING in delays(kinds, [39])
+    assert NOTHING in delays(kinds, [Line(39)])

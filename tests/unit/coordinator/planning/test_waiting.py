@@ -16,10 +16,10 @@ from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposition.classes import market
 from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.labels import Aim, Limits, solve
-from circinus_coordinator.planning.line import NOTHING
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing, offers
 from circinus_coordinator.planning.placed import place, plan_of
+from circinus_coordinator.planning.spells import NOTHING
 from circinus_coordinator.simulation import Split, simulate
 
 SPREAD = {"mean": 100, "p50": 90, "p95": 200, "p99": 260}
