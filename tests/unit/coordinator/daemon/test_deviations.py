@@ -274,6 +274,8 @@ def test_one_more_device_of_a_class_is_compared_with_it_by_few_samples(world: Wo
     assert world.told(11.0) == []
     assert world.deviations.apart == {}
     assert world.bench.sent == []  # once is enough
+    world.deviations = world.make(world.deviations.record().value)
+    assert world.want().extra == {}  # for other runs as well
 
 
 def test_one_that_is_unlike_its_class_is_measured_by_itself(world: World) -> None:

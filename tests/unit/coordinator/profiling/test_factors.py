@@ -71,6 +71,15 @@ def test_one_slow_operator_among_others_says_nothing_of_the_device(time: _Time) 
     assert change.factor.of("read") == 1.0
 
 
+def test_what_was_known_of_an_operator_holds_while_it_serves_nothing(time: _Time) -> None:
+    assert time.serve(_seen("detect", 3.0), _seen("read", 1.0)) is not None
+    change = time.serve(_seen("read", 2.0))
+    assert change is not None
+    assert change.factor is not None
+    assert change.factor.of("detect") == pytest.approx(3.0, rel=0.02)
+    assert change.factor.of("read") == pytest.approx(2.0, rel=0.02)
+
+
 def test_it_is_not_noticed_twice(time: _Time) -> None:
     change = time.serve(_seen("detect", 3.0))
     assert change is not None
