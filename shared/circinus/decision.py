@@ -28,6 +28,7 @@ __all__ = [
     "Deployment",
     "Estimate",
     "Plan",
+    "Rehearsed",
     "Rejection",
     "Relaxation",
     "ResourcePrice",
@@ -62,12 +63,32 @@ Plan = Mapping[str, Step]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsed:
+    """How sure a latency is that was seen in a simulation of the whole decision.
+
+    Attributes:
+        low_ms, high_ms: 95 % interval.
+        requests: Of the plan, that were counted.
+    """
+
+    low_ms: float
+    high_ms: float
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a plan promises: latency at the SLO's percentile, accuracy (None: unknown), cost."""
+    """What a plan promises: latency at the SLO's percentile, accuracy (None: unknown), cost.
+
+    Attributes:
+        rehearsed: Of a latency that was seen in a simulation; None where it is the planner's model
+            that says so.
+    """
 
     latency_ms: float
     accuracy: float | None
     cost_usd_per_1000: float
+    rehearsed: Rehearsed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,11 +222,24 @@ class _Step(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     replicas: int = 1
 
 
+class _Rehearsed(msgspec.Struct, forbid_unknown_fields=True):
+    low_ms: float
+    high_ms: float
+    requests: int
+
+
+class _Estimate(msgspec.Struct):
+    latency_ms: float
+    cost_usd_per_1000: float
+    accuracy: float | None = None
+    rehearsed: _Rehearsed | None = None
+
+
 class _Assignment(msgspec.Struct, forbid_unknown_fields=True):
     query: str
     share: float
     plan: dict[str, _Step]
-    estimate: dict[str, float | None]
+    estimate: _Estimate
 
 
 class _Rejection(msgspec.Struct, forbid_unknown_fields=True):
@@ -280,6 +314,7 @@ def encode_decision(decision: Decision) -> bytes:
 
 
 def _assignment_document(a: Assignment) -> dict[str, Any]:
+    seen = a.estimate.rehearsed
     return {
         "query": a.query,
         "share": a.share,
@@ -291,6 +326,7 @@ def _assignment_document(a: Assignment) -> dict[str, Any]:
             "latency_ms": a.estimate.latency_ms,
             "accuracy": a.estimate.accuracy,
             "cost_usd_per_1000": a.estimate.cost_usd_per_1000,
+            **({"rehearsed": _Rehearsed(seen.low_ms, seen.high_ms, seen.requests)} if seen else {}),
         },
     }
 
@@ -348,9 +384,7 @@ def _assignment(index: int, raw: _Assignment) -> Assignment:
     key = f"assignments[{index}]"
     if not 0 <= raw.share <= 1:
         raise InvalidInput(f"must lie between 0 and 1, not {raw.share}", key=f"{key}.share")
-    latency, cost = raw.estimate.get("latency_ms"), raw.estimate.get("cost_usd_per_1000")
-    if latency is None or cost is None:
-        raise InvalidInput("latency_ms and cost_usd_per_1000 are needed", key=f"{key}.estimate")
+    seen = raw.estimate.rehearsed
     return Assignment(
         query=raw.query,
         share=raw.share,
@@ -359,7 +393,12 @@ def _assignment(index: int, raw: _Assignment) -> Assignment:
             for name, s in raw.plan.items()
         },
         estimate=Estimate(
-            latency_ms=latency, accuracy=raw.estimate.get("accuracy"), cost_usd_per_1000=cost
+            latency_ms=raw.estimate.latency_ms,
+            accuracy=raw.estimate.accuracy,
+            cost_usd_per_1000=raw.estimate.cost_usd_per_1000,
+            rehearsed=Rehearsed(low_ms=seen.low_ms, high_ms=seen.high_ms, requests=seen.requests)
+            if seen
+            else None,
         ),
     )
 

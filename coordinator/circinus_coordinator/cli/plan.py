@@ -39,6 +39,13 @@ _WHOLE = 1e-6
     help="The decision in force: moved away from as little as possible.",
 )
 @click.option(
+    "--rehearse/--no-rehearse",
+    default=True,
+    show_default=True,
+    help="Where requests wait: try plans out in the simulator, mend those that are late, and "
+    "promise what was seen. Without it, what the model says.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), metavar="F", help="Write the decision there."
 )
 @as_json
@@ -48,6 +55,7 @@ def plan(
     seed: int,
     time_limit: float | None,
     previous: Path | None,
+    rehearse: bool,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -60,6 +68,7 @@ def plan(
     from circinus.decision import encode_decision, load_decision, save_decision
     from circinus.scenario import load_scenario
     from circinus_coordinator import planning
+    from circinus_coordinator.rehearsal import Rehearsal
 
     del as_json
     document = load_scenario(scenario)
@@ -71,6 +80,7 @@ def plan(
         previous=before,
         planner=planner or planning.NAME,
         clock=time.perf_counter,
+        rehearse=Rehearsal(seed=seed) if rehearse else None,
     )
     if out:
         save_decision(decision, out)
@@ -97,6 +107,9 @@ def _summarise(scenario: Scenario, decision: Decision) -> None:
         f"{number(decision.deployment.total)} $/h; planned in "
         f"{sum(decision.seconds.values()):.2f} s"
     )
+    if "rehearse" in decision.seconds and decision.assignments:
+        seen = sum(a.estimate.rehearsed is not None for a in decision.assignments)
+        say(f"  {seen} of {len(decision.assignments)} latencies rehearsed, the others modelled")
     for tenant in decision.tenants:
         say(f"  {tenant}")
     for price in decision.prices[:_PRICES]:

@@ -1,6 +1,7 @@
 """The planner: from a scenario to a decision. Pure; knows no clock, file or network."""
 
 from circinus_coordinator.planning.candidates import candidate_placements
+from circinus_coordinator.planning.corrections import Rehearse, Shown
 from circinus_coordinator.planning.explain import Explanation, explain
 from circinus_coordinator.planning.plan import NAME, PLANNERS, Planner, plan
 from circinus_coordinator.planning.replanning import Change, Replanner
@@ -14,7 +15,9 @@ __all__ = [
     "MaxIterations",
     "MaxSeconds",
     "Planner",
+    "Rehearse",
     "Replanner",
+    "Shown",
     "Stop",
     "candidate_placements",
     "explain",

@@ -9,6 +9,7 @@ machines when the load is known.
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.accuracy import AccuracyTable, Automaton, recognise
 from circinus_coordinator.planning.candidates import ProfileIndex, allowed_devices, edge_allowed
+from circinus_coordinator.planning.corrections import NONE, Corrections
 from circinus_coordinator.planning.latency import service_variance
 from circinus_coordinator.planning.programme import (
     STATION_PERCENTILE,
@@ -53,10 +55,14 @@ class Catalogue:
     Args:
         scenario: Whose queries.
         like: A catalogue of a scenario that accuracies are the same in; spares sorting them.
+
+    Attributes:
+        corrections: Of what the model says of waiting; those of `like`, or none.
     """
 
     def __init__(self, scenario: Scenario, like: Catalogue | None = None) -> None:
         self.scenario = scenario
+        self.corrections: Corrections = NONE if like is None else like.corrections
         self._like = like
         self.profiles = ProfileIndex(scenario)
         self.resources = tuple(
@@ -74,6 +80,12 @@ class Catalogue:
         )
         self._largest_group = max(alike.values(), default=1)
         self._special = {end for row in scenario.links for end in row.between if end not in tiers}
+
+    def corrected(self, corrections: Corrections) -> Catalogue:
+        """The same with other corrections; what is compiled is shared."""
+        found = copy.copy(self)
+        found.corrections = corrections
+        return found
 
     @property
     def most_slots(self) -> int:

@@ -15,7 +15,7 @@ from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan
 from circinus_coordinator.planning.scene import Scene
 
-__all__ = ["Clock", "Standing", "decision_of", "standing"]
+__all__ = ["Clock", "Standing", "decision_of", "standing", "with_latecomers"]
 
 Clock = Callable[[], float]
 # How often somebody turns out to fit only when the refusal is explained, at most.
@@ -47,6 +47,16 @@ def standing(catalogue: Catalogue, plans: Sequence[tuple[PlacedPlan, float]]) ->
         del assigned[worst]
 
 
+def with_latecomers(
+    catalogue: Catalogue, plans: Sequence[tuple[PlacedPlan, float]]
+) -> Sequence[tuple[PlacedPlan, float]]:
+    """With those who fit after all, as far as all stand together."""
+    stands = standing(catalogue, plans)
+    refused = refused_of(catalogue.scenario, _shares(stands))
+    late = latecomers(catalogue, stands[0], refused)
+    return _judged(catalogue, stands, late.assigned)[0][0]
+
+
 def decision_of(
     catalogue: Catalogue,
     stands: Standing,
@@ -57,10 +67,27 @@ def decision_of(
     clock: Clock,
     seconds: Mapping[str, float],
     prices: tuple[ResourcePrice, ...] = (),
+    settled: bool = False,
 ) -> Decision:
-    """Write the decision down."""
+    """Write the decision down.
+
+    Args:
+        catalogue: Compiled queries.
+        stands: Who is served.
+        planner: Name of the planner.
+        seed: What it ran with.
+        bound_rps: What no plans exceed.
+        clock: For reporting.
+        seconds: By phase, so far.
+        prices: What resources are worth.
+        settled: Nobody else is taken in, though there seem to be room.
+    """
     started = clock()
-    stands, rejected = _completed(catalogue, stands)
+    if settled:
+        scene = Scene(catalogue, stands[1].ledger, stands[0])
+        rejected, _ = rejections(scene, _shares(stands), {})
+    else:
+        stands, rejected = _completed(catalogue, stands)
     judged = stands[1]
     assignments = _assignments(catalogue, stands)
     timing = {**seconds, "explain": clock() - started}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from circinus.decision import Decision
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.corrections import Rehearse
 from circinus_coordinator.planning.decide import Clock
 from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.keeping import keep
@@ -42,6 +43,7 @@ def decomposed(
     seed: int,
     previous: Decision | None,
     clock: Clock,
+    rehearse: Rehearse | None = None,
     executor: Executor | None = None,
 ) -> Decision:
     """Plan; see the module. Many queries at large are priced on the executor, if there is one."""
@@ -55,7 +57,9 @@ def decomposed(
 
         return with_minimums(scenario, plan, seed=seed, clock=clock, one_by_one=one_by_one)
     if one_by_one:
-        return greedy(scenario, effort=effort, seed=seed, previous=previous, clock=clock)
+        return greedy(
+            scenario, effort=effort, seed=seed, previous=previous, clock=clock, rehearse=rehearse
+        )
     return at_large(scenario, seed=seed, clock=clock, previous=previous, executor=executor)
 
 

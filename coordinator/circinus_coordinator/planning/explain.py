@@ -13,6 +13,7 @@ from circinus_coordinator.planning.alike import shape_of
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.charges import charges
 from circinus_coordinator.planning.evaluate import evaluate
+from circinus_coordinator.planning.learning import learnt_from
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan, place
 from circinus_coordinator.planning.relaxation import USD, Explanation
@@ -35,6 +36,7 @@ def explain(scenario: Scenario, decision: Decision, query_id: str) -> Explanatio
         NoData: If the decision does not fit the scenario.
     """
     catalogue = Catalogue(scenario)
+    catalogue = catalogue.corrected(learnt_from(catalogue, decision))
     queries = {query.id: query for query in scenario.queries}
     if query_id not in queries:
         raise InvalidInput(f"no query {query_id!r}", remedy=f"known: {', '.join(queries)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from circinus.decision import Decision, Plan
 from circinus.query import Query
@@ -14,7 +14,8 @@ from circinus_coordinator.planning.alike import Previous, alike
 from circinus_coordinator.planning.binding import Binder
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.certificate import Alone, upper_bound
-from circinus_coordinator.planning.decide import Clock, decision_of, standing
+from circinus_coordinator.planning.corrections import Rehearse
+from circinus_coordinator.planning.decide import Clock, decision_of, standing, with_latecomers
 from circinus_coordinator.planning.decomposition.classes import Market, market
 from circinus_coordinator.planning.decomposition.solve import relax
 from circinus_coordinator.planning.decomposition.worth import resource_prices
@@ -24,6 +25,8 @@ from circinus_coordinator.planning.guide import Guide
 from circinus_coordinator.planning.guided import Admission, guided, shaken
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.offers import Pricing
+from circinus_coordinator.planning.placed import PlacedPlan
+from circinus_coordinator.planning.rehearsing import mended
 from circinus_coordinator.planning.renting import Renting, rent, with_cost_bound
 from circinus_coordinator.planning.saving import save
 from circinus_coordinator.planning.selection import Selection, select
@@ -45,14 +48,20 @@ _FEW, _GUIDED = 24, 3
 _HEADROOM, _LEAST_HEADROOM = 0.7, 0.5
 # Up to this many queries more orders are tried, each taking as long as the first.
 _MANY = 200
-# Newcomers that make room for themselves in a round.
-_NEWCOMERS = 50
+# Newcomers that make room for themselves in a round, and after a rehearsal.
+_NEWCOMERS, _LATE_NEWCOMERS = 50, 20
 
 Rank = tuple[float, float, int]
 
 
 def greedy(
-    scenario: Scenario, *, effort: Stop, seed: int, previous: Decision | None, clock: Clock
+    scenario: Scenario,
+    *,
+    effort: Stop,
+    seed: int,
+    previous: Decision | None,
+    clock: Clock,
+    rehearse: Rehearse | None = None,
 ) -> Decision:
     """Plan by greedy selection in rounds; see `guided` and `selection`."""
     started = clock()
@@ -76,7 +85,12 @@ def greedy(
         "relax": relaxed - compiled,
         "select": selected - relaxed,
     }
-    stands = standing(catalogue, best.assigned)
+    chosen: Sequence[tuple[PlacedPlan, float]] = best.assigned
+    if rehearse is not None and rounds.renting is None:
+        first = with_latecomers(catalogue, chosen)
+        catalogue, chosen = mended(catalogue, first, rehearse, rounds.fill)
+        seconds["rehearse"] = clock() - selected
+    stands = standing(catalogue, chosen)
     if same is not None:
         catalogue = Catalogue(scenario, catalogue)
         stands = standing(catalogue, same.dealt(stands[0], had))
@@ -89,6 +103,7 @@ def greedy(
         clock=clock,
         seconds=seconds,
         prices=resource_prices(found, solution.prices),
+        settled=rehearse is not None,
     )
     return with_cost_bound(decision, rounds.renting)
 
@@ -165,6 +180,18 @@ class _Rounds:
         save(self.guide, chosen, self.solo)
         self._consider(chosen)
         return self.best[1]
+
+    def fill(
+        self, catalogue: Catalogue, assigned: Sequence[tuple[PlacedPlan, float]]
+    ) -> list[tuple[PlacedPlan, float]]:
+        """Serve more, by the catalogue's corrections."""
+        guide, worth = self.lead.corrected(catalogue), self._worth(self.lead)
+        chosen = Selection.of(catalogue, assigned)
+        Admission(guide, chosen).serve(self._by(worth), {})
+        displacing = Displacing(guide, chosen, self.queries, worth, self.random)
+        for _ in range(_LATE_NEWCOMERS):
+            displacing.attempt()
+        return displacing.best
 
     def _worth(self, guide: Guide) -> dict[str, float]:
         return {q.id: 0.0 for q in self.queries} | guide.worth()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circinus_coordinator.planning.binding import Binder
+from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposition.classes import Market
 from circinus_coordinator.planning.decomposition.solve import Solution
 
@@ -60,6 +62,11 @@ class Guide:
         )
         self._edges = np.searchsorted(solution.pool.unit, np.arange(len(units) + 1))
         self._advised: dict[int, list[Advice]] = {}
+
+    def corrected(self, catalogue: Catalogue) -> Guide:
+        """The same advice on plans whose waits are corrected."""
+        market = dataclasses.replace(self.market, catalogue=catalogue)
+        return Guide(market, self.solution, Binder(market))
 
     def worth(self) -> dict[str, float]:
         """For each query with a plan: worth of a request over its price, shares served first."""

@@ -15,6 +15,7 @@ from circinus.profile import OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.corrections import Correction
 from circinus_coordinator.planning.labels import TOLERANCE, Found
 from circinus_coordinator.planning.latency import percentile_ms, service_variance
 from circinus_coordinator.planning.loads import Ledger
@@ -37,6 +38,7 @@ __all__ = [
     "meets",
     "place",
     "plan_of",
+    "scaled",
     "snapped",
     "stream",
     "streams",
@@ -73,6 +75,7 @@ class PlacedPlan:
         usage_usd: Per request: computation on devices billed by use, and per-call prices.
         machine_usd: Per request: computation pro rata on devices billed by machine.
         network_usd: Per request.
+        correction: Of its waits, None for the model's.
     """
 
     query: Query
@@ -85,6 +88,7 @@ class PlacedPlan:
     usage_usd: float
     machine_usd: float
     network_usd: float
+    correction: Correction | None = None
 
     @property
     def usd(self) -> float:
@@ -114,17 +118,35 @@ class PlacedPlan:
             service: Moments = (stop.mean, stop.variance)
             waits: tuple[Waiting, ...] = ()
             if ledger is not None:
-                service, waits = ledger.through(step, *service)
+                service, waits = self._through(ledger, step, service)
             elif step.quickest < 1:
                 service = stop.mean * step.quickest, stop.variance * step.quickest**2
             steps.append(Delays(self._sent(stop.arrivals, stop.wires, ledger), service, waits))
         exits = list(self._sent(self.exits, self.exit_wires, ledger))
+        if ledger is not None and self.correction is not None and self.correction.more_ms > 0:
+            exits = [(k, ms + self.correction.more_ms, wait) for k, ms, wait in exits]
         common = self._common_wires()
         if ledger is not None and common and len(exits) == 1:
-            _set_apart(
-                steps, exits[0][0], ledger.wires.waiting(common, regular=self._regular(ledger))
-            )
+            wait = ledger.wires.waiting(common, regular=self._regular(ledger))
+            factor = 1.0 if self.correction is None else self.correction.wires
+            _set_apart(steps, exits[0][0], scaled(wait, factor))
         return steps, exits
+
+    def _through(
+        self, ledger: Ledger, step: StepUse, service: Moments
+    ) -> tuple[Moments, tuple[Waiting, ...]]:
+        """Service and waits of a step, corrected."""
+        found, waits = ledger.through(step, *service)
+        factor = 1.0 if self.correction is None else self.correction.waits.get(step.device, 1.0)
+        if factor == 1:
+            return found, waits
+        if step.batch > 1:  # all in one; what is beyond a full batch is waiting
+            more = found[0] - service[0], found[1] - service[1]
+            return (
+                service[0] + _times(more[0], factor),
+                service[1] + _times(more[1], factor**2),
+            ), ()
+        return found, tuple(scaled(wait, factor) for wait in waits)
 
     def _regular(self, ledger: Ledger) -> float:
         """How regularly its requests come."""
@@ -146,11 +168,12 @@ class PlacedPlan:
         if ledger is None:
             return tuple((producer, ms, NO_WAIT) for producer, ms in arrivals)
         regular = self._regular(ledger)
+        factor = 1.0 if self.correction is None else self.correction.wires
         return tuple(
             (
                 producer,
                 ms + first,
-                ledger.wires.waiting(taken, regular=regular) if taken else NO_WAIT,
+                scaled(ledger.wires.waiting(taken, regular=regular), factor) if taken else NO_WAIT,
             )
             for (producer, ms), (taken, first) in zip(arrivals, wires, strict=True)
         )
@@ -163,6 +186,19 @@ class PlacedPlan:
             accuracy=self.accuracy,
             cost_usd_per_1000=snapped(self.usd * 1000, slo.cost_usd_per_1000),
         )
+
+
+def scaled(wait: Waiting, factor: float) -> Waiting:
+    """A wait so many times as long, and as likely."""
+    if factor == 1:
+        return wait
+    mean, variance, chance = wait
+    return _times(mean, factor), _times(variance, factor * factor), chance
+
+
+def _times(value: float, factor: float) -> float:
+    """What grows for ever does so however it is corrected."""
+    return value if math.isinf(value) or value <= 0 else value * factor
 
 
 def _set_apart(steps: list[Delays], last: int, wait: Waiting) -> None:
@@ -249,6 +285,7 @@ def place(
         usage_usd=usage,
         machine_usd=machine,
         network_usd=math.fsum(way.usd),
+        correction=catalogue.corrections.of(query, plan),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -11,7 +12,9 @@ from circinus.decision import Decision
 from circinus.errors import InvalidInput
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.baselines import BASELINES
+from circinus_coordinator.planning.corrections import Rehearse
 from circinus_coordinator.planning.decomposed import NAME, decomposed
+from circinus_coordinator.planning.rehearsing import as_shown
 from circinus_coordinator.planning.stop import MaxIterations, Stop
 
 __all__ = ["NAME", "PLANNERS", "Planner", "plan"]
@@ -32,6 +35,7 @@ class Planner(Protocol):
         seed: int,
         previous: Decision | None,
         clock: Callable[[], float],
+        rehearse: Rehearse | None,
     ) -> Decision:
         """Plan; `clock` is for reporting and for `effort`, never for the answer itself."""
         ...
@@ -50,6 +54,7 @@ def plan(
     planner: str = NAME,
     clock: Callable[[], float] | None = None,
     executor: Executor | None = None,
+    rehearse: Rehearse | None = None,
 ) -> Decision:
     """Decide where every operator of every query runs, with which config and share.
 
@@ -65,6 +70,8 @@ def plan(
         clock: Seconds from any origin; None reports zeros and makes time limits void.
         executor: Where to look for plans of many queries that do not wait, class by class; None
             for here. The decision is the same. Tasks and answers can be pickled.
+        rehearse: Tries decisions out; plans are mended by what it shows, and promised that. None
+            to promise what the model says. Not asked where nothing waits.
 
     Raises:
         InvalidInput: For an unknown planner.
@@ -76,10 +83,19 @@ def plan(
     chosen = PLANNERS[planner]
     if planner == NAME and executor is not None:
         chosen = functools.partial(decomposed, executor=executor)
-    return chosen(
+    clock = clock or (lambda: 0.0)
+    rehearse = rehearse if scenario.queueing else None
+    decision = chosen(
         scenario,
         effort=effort or MaxIterations(_ROUNDS),
         seed=seed,
         previous=previous,
-        clock=clock or (lambda: 0.0),
+        clock=clock,
+        rehearse=rehearse,
     )
+    if rehearse is None:
+        return decision
+    began = clock()
+    shown = as_shown(scenario, decision, rehearse)
+    spent = decision.seconds.get("rehearse", 0.0) + clock() - began
+    return dataclasses.replace(shown, seconds={**decision.seconds, "rehearse": spent})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from circinus.decision import Estimate
 from circinus_coordinator.planning.labels import TOLERANCE
 from circinus_coordinator.planning.loads import Ledger
-from circinus_coordinator.planning.placed import PlacedPlan, meets
+from circinus_coordinator.planning.placed import PlacedPlan, meets, scaled
 from circinus_coordinator.planning.promise import Arrival, Delays, added, promised_ms
 
 __all__ = ["Watch"]
@@ -66,10 +66,12 @@ class Watch:
         Its own load and the waiting for links are left out, so that it is refused rightly.
         """
         steps, exits = self.placed.delays(None)
-        entering = []
+        entering, correction = [], self.placed.correction
         for delays, step in zip(steps, self.placed.use.steps, strict=True):
-            wait = (ledger.entering(step),)
-            entering.append(dataclasses.replace(delays, waits=wait))
+            wait = ledger.entering(step)
+            if correction is not None:
+                wait = scaled(wait, correction.waits.get(step.device, 1.0))
+            entering.append(dataclasses.replace(delays, waits=(wait,)))
         return self._late(entering, exits)
 
     def _late(self, steps: Sequence[Delays], exits: Sequence[Arrival]) -> bool:

@@ -20,6 +20,7 @@ from circinus_coordinator.planning.baselines.programme import solve
 from circinus_coordinator.planning.baselines.report import judged, report
 from circinus_coordinator.planning.candidates import candidate_placements, edge_allowed
 from circinus_coordinator.planning.catalogue import Catalogue
+from circinus_coordinator.planning.corrections import Rehearse
 from circinus_coordinator.planning.decide import Clock
 from circinus_coordinator.planning.placed import PlacedPlan, meets, place
 from circinus_coordinator.planning.stop import Stop
@@ -51,6 +52,7 @@ class Exact:
         seed: int,
         previous: Decision | None,  # noqa: ARG002 - knows nothing of stickiness
         clock: Clock,
+        rehearse: Rehearse | None = None,  # noqa: ARG002 - it would have to be exact too
     ) -> Decision:
         """Plan.
 

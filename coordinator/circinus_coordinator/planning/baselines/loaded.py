@@ -142,10 +142,13 @@ class Ways:
                 worst_variance = np.where(pair[0] > worst_mean, pair[1], worst_variance)
                 worst_mean = np.maximum(worst_mean, pair[0])
         longer = lengthened(total, Wait(worst_mean, worst_variance))
+        devices = self.table.catalogue.corrections.devices
+        factor = np.array([devices.get(m, 1.0) for m in machines])[steps.slot]
         found = wait(
             **longer, servers=replicas, utilisation=longer["busy"] / replicas, batch=steps.batch
         )
-        return found.mean + worst_mean, found.variance + worst_variance
+        mean, variance = found.mean + worst_mean, found.variance + worst_variance
+        return mean * factor, variance * factor**2
 
     def _own(self, query: Query, share: float) -> dict[str, FloatArray]:
         """What the query's own requests add to each step's station."""
