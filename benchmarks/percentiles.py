@@ -3,7 +3,8 @@
 Run: ``python -m benchmarks.percentiles``. Generated scenarios are planned, their rates scaled, and
 each plan simulated without shedding (so that the slowest are counted too) until the standard error
 of its percentile, from independent runs, is below 2 %. Plans too rare for that are left out, and
-counted.
+counted. Beside the models stands what a rehearsal promises: the same simulator with other arrivals,
+as many requests as `circinus plan` spends, and what the planner's model says of plans too rare.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from benchmarks._percentile_cases import FACTORS, KINDS, Loaded, cases, loaded
 from benchmarks._percentile_models import MODELS, parts
 from circinus.fleet import CORES
 from circinus.profile import whole_cores
+from circinus_coordinator.rehearsal import Budget, play
 from circinus_coordinator.simulation import simulate
 
 __all__ = ["BANDS", "Observed", "main", "observe", "summary"]
 
-PLANNER = "the planner's"
+PLANNER, REHEARSED = "the planner's", "rehearsed"
 WITHIN, TARGET = 0.10, 0.90
 ERROR = 0.02
 BANDS = ((0.0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.81))
@@ -45,7 +47,8 @@ class Observed:
             by the cores that workers hold while they run.
         simulated_ms: At the SLO's percentile.
         error: Standard error of it, relative.
-        promised_ms: By each model.
+        promised_ms: By each model, and rehearsed.
+        steady: Whether it was rehearsed for long enough.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class Observed:
     simulated_ms: float
     error: float
     promised_ms: dict[str, float]
+    steady: bool
 
 
 def observe(now: Loaded, *, seed: int, runs: int = RUNS, most: int = MOST) -> list[Observed]:
@@ -77,8 +81,10 @@ def observe(now: Loaded, *, seed: int, runs: int = RUNS, most: int = MOST) -> li
                   shedding=False).assignments]
         for run in range(runs)
     ])  # fmt: skip
+    shown = play(now.scenario, now.decision, budget=Budget(), seed=seed)
     found = []
-    for k, placed in enumerate(now.placed):
+    for k, (placed, seen) in enumerate(zip(now.placed, shown, strict=True)):
+        model, steady = placed.latency_ms(now.ledger), seen is not None and seen.steady
         mean = float(values[:, k].mean())
         own = parts(now, k)
         percentile = placed.query.slo.percentile
@@ -91,9 +97,11 @@ def observe(now: Loaded, *, seed: int, runs: int = RUNS, most: int = MOST) -> li
                 simulated_ms=mean,
                 error=float(values[:, k].std(ddof=1)) / math.sqrt(runs) / mean,
                 promised_ms={
-                    **{name: model(placed, own, percentile) for name, model in MODELS.items()},
-                    PLANNER: placed.latency_ms(now.ledger),
+                    **{name: one(placed, own, percentile) for name, one in MODELS.items()},
+                    PLANNER: model,
+                    REHEARSED: seen.latency_ms if seen is not None and steady else model,
                 },
+                steady=steady,
             )
         )
     return found
@@ -135,10 +143,11 @@ def summary(observed: Sequence[Observed], name: str) -> dict[str, float]:
 
 
 def _print(title: str, observed: Sequence[Observed]) -> dict[str, dict[str, float]]:
-    print(f"\n{title}: {len(observed)} plans")
+    steady = sum(o.steady for o in observed)
+    print(f"\n{title}: {len(observed)} plans, {steady} of them rehearsed for long enough")
     print(f"{'':16}{'within 10 %':>12}{'target':>9}{'bias':>8}{'lowest':>9}{'highest':>9}")
     found = {}
-    for name in (*MODELS, PLANNER):
+    for name in (*MODELS, PLANNER, REHEARSED):
         s = found[name] = summary(observed, name)
         print(f"{name:16}{s['within']:>12.1%}{'>=90 %':>9}{s['bias']:>+8.1%}"
               f"{s['low']:>+9.1%}{s['high']:>+9.1%}")  # fmt: skip

@@ -10,7 +10,7 @@ from circinus.decision import Decision
 from circinus.scenario import Scenario
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import evaluate
-from circinus_coordinator.planning.placed import place
+from circinus_coordinator.planning.placed import meets, place
 from circinus_coordinator.simulation import Report, simulate
 
 __all__ = ["Evaluated", "Served", "Simulated", "Worth", "judge", "play"]
@@ -78,15 +78,21 @@ class Worth:
 
 
 def judge(catalogue: Catalogue, decision: Decision) -> Evaluated:
-    """Work out anew what the decision promises; its own figures are not looked at."""
+    """Work out anew what the decision promises; its own figures are not looked at.
+
+    But for rehearsed decisions: no formula says what they promise, and the simulator judges them.
+    """
     queries = {query.id: query for query in catalogue.scenario.queries}
     assigned = [(place(catalogue, queries[a.query], a.plan), a.share) for a in decision.assignments]
     found = evaluate(catalogue, assigned)
+    broken = found.broken
+    if any(a.estimate.rehearsed for a in decision.assignments):
+        broken = tuple(meets(queries[a.query], a.estimate) for a in decision.assignments)
     full = {resource for resource, _ in found.overloads}
     shares: dict[str, float] = {}
     given: dict[str, float] = {}
     usd: dict[str, float] = {}
-    for (placed, share), fault in zip(assigned, found.broken, strict=True):
+    for (placed, share), fault in zip(assigned, broken, strict=True):
         name = placed.query.id
         given[name] = given.get(name, 0.0) + share
         if fault is not None or full & placed.touches:
@@ -100,7 +106,7 @@ def judge(catalogue: Catalogue, decision: Decision) -> Evaluated:
             queries[name].rate_rps * queries[name].count * s for name, s in served.items()
         ),
         usd_hour=found.deployment.total,
-        broken=sum(fault is not None for fault in found.broken),
+        broken=sum(fault is not None for fault in broken),
         overloaded=len(found.overloads),
         overserved=sum(share > 2 - _WHOLE for share in given.values()),
         whole={

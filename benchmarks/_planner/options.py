@@ -31,6 +31,8 @@ class Options:
         planners: Names, ours first.
         time_limit_s: Seconds of CPU for one planner on one scenario.
         requests: To simulate, about, over all queries of a scenario.
+        rehearse: Whether all planners try their plans out in the simulator, see
+            docs/percentiles.md.
         scale: Only show how our planner grows, up to `largest` queries.
     """
 
@@ -46,6 +48,7 @@ class Options:
     tightness: float = 0.5
     splittable: float = 1.0
     queueing: bool = True
+    rehearse: bool = False
     out: Path = Path("build/bench-planner")
     quick: bool = False
     scale: bool = False
@@ -122,6 +125,11 @@ def _parser() -> argparse.ArgumentParser:
         "--queueing",
         action=argparse.BooleanOptionalAction,
         help="whether estimates count waiting [yes]",
+    )
+    add(
+        "--rehearse",
+        action=argparse.BooleanOptionalAction,
+        help="whether every planner tries its plans out in the simulator and mends them [no]",
     )
     add("--out", type=Path, metavar="DIR", help="for tables, plots, manifest [build/bench-planner]")
     add(

@@ -22,6 +22,7 @@ from circinus_coordinator.planning.binding import Binder
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.decomposition.classes import market
 from circinus_coordinator.planning.solo import all_alone
+from circinus_coordinator.rehearsal import Rehearsal
 
 __all__ = ["Bench", "Result", "Timing"]
 
@@ -165,7 +166,7 @@ class Bench:
             return not_run(over.format(before), too_long=True)
         try:
             with time_box(limit):
-                decision, cold = _timed(scenario, name, case.seed, None)
+                decision, cold = self._timed(scenario, name, case.seed, None)
         except OutOfTime:
             self._too_long[name] = case.queries
             return not_run(over.format(case.queries), too_long=True)
@@ -192,18 +193,24 @@ class Bench:
             return None
         try:
             with time_box(self.options.time_limit_s):
-                return _timed(scenario, name, seed, known)[1]
+                return self._timed(scenario, name, seed, known)[1]
         except OutOfTime:
             return None
 
-
-def _timed(
-    scenario: Scenario, name: str, seed: int, previous: Decision | None
-) -> tuple[Decision, Timing]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    decision = plan(scenario, planner=name, seed=seed, previous=previous, clock=time.process_time)
-    spent = time.process_time() - cpu - decision.seconds.get("explain", 0.0)
-    return decision, Timing(wall_s=time.perf_counter() - wall, cpu_s=spent)
+    def _timed(
+        self, scenario: Scenario, name: str, seed: int, previous: Decision | None
+    ) -> tuple[Decision, Timing]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        decision = plan(
+            scenario,
+            planner=name,
+            seed=seed,
+            previous=previous,
+            clock=time.process_time,
+            rehearse=Rehearsal(seed=seed) if self.options.rehearse else None,
+        )
+        spent = time.process_time() - cpu - decision.seconds.get("explain", 0.0)
+        return decision, Timing(wall_s=time.perf_counter() - wall, cpu_s=spent)
 
 
 def _alone_usd(catalogue: Catalogue) -> dict[str, float]:

@@ -114,18 +114,26 @@ def _goodput(options: Options, results: Sequence[Result], found: Sequence[Pair])
             part(r.worth.simulated.attainment for r in ran if r.worth is not None),
             part(gaps(results, name)),
             _evaluations(ran),
+            _rehearsed(ran),
             str(len(ran)),
         ]
 
     headers = ["planner", "order", "shared", "planned", "ours/theirs", "simulated", "ours/theirs"]
-    headers += ["any/theirs", "kept", "gap", "plans", "scenarios"]
+    headers += ["any/theirs", "kept", "gap", "plans", "rehearsed", "scenarios"]
     return [
         *grid(headers, _rows(options, results, found, cells)),
         "shared: one plan search per class of queries; planned: by the evaluator; any/theirs: the",
         "certified bound over their simulated goodput, which no planner could exceed; kept: of the",
         "requests admitted, those good in the simulator; gap: of planned to that bound; plans:",
-        "evaluated",
+        "evaluated; rehearsed: of the latencies promised, those seen in a rehearsal; the others",
+        "are modelled",
     ]
+
+
+def _rehearsed(results: Iterable[Result]) -> str:
+    promises = [a.estimate for r in results if r.decision for a in r.decision.assignments]
+    seen = sum(promise.rehearsed is not None for promise in promises)
+    return f"{seen / len(promises):.0%}" if promises else "-"
 
 
 def _evaluations(results: Iterable[Result]) -> str:
