@@ -46,7 +46,8 @@ def planned(folder: Path, document: dict[str, Any], *, previous: str | None = No
     (folder / "s.yaml").write_text(yaml.safe_dump(document))
     out = folder / "d.json"
     more = ["--previous", previous] if previous else []
-    run(["plan", str(folder / "s.yaml"), "--out", str(out), *more])
+    # What would help is said by the model, so it is the model that has to admit the query.
+    run(["plan", str(folder / "s.yaml"), "--no-rehearse", "--out", str(out), *more])
     return load_decision(out)
 
 
