@@ -7,7 +7,7 @@ written document: an export is what the live planner saw, to the last bit.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from circinus.fleet import Device
 from circinus.messages import Capabilities, Peer
@@ -155,22 +155,26 @@ def _profiles(
     rows = [operator_profile(key, sound[key]) for key in keys]
     for device, factor in apart.items():
         mine = [key for key in keys if key.device_class == device.device_class]
-        rows += _own(mine, measured, own_class(device.device_class, device.id), factor)
+        rows += _own(mine, measured, device, factor)
     rows.sort(key=lambda row: (row.qualified, row.device_class, row.batch, str(row.config)))
     return tuple(rows)
 
 
 def _own(
-    keys: Iterable[OperatorKey], measured: Mapping[Key, Summary], name: str, factor: Factor
+    keys: Iterable[OperatorKey], measured: Mapping[Key, Summary], device: Device, factor: Factor
 ) -> Iterator[OperatorProfile]:
-    """The rows of a device that is apart, as the class `name`."""
+    """The rows of a device that is apart, as a class of its own."""
+    name = own_class(device.device_class, device.id)
     for key in keys:
         own = dataclasses.replace(key, device_class=name)
         found = measured.get(own)
         if found is not None and found.cause is None and found.usable(own):
             yield operator_profile(own, found)
+            continue
+        row = operator_profile(key, measured[key])
+        if measured[key].touched_by(device.id, factor.since_s):
+            yield dataclasses.replace(row, device_class=name)
         else:
-            row = operator_profile(key, measured[key])
             yield scaled(row, factor.of(key.implementation), name)
 
 
@@ -229,9 +233,17 @@ def link_ways(
 
 
 def probe_devices(
-    states: Iterable[DeviceState], fleet: Scenario, busy: set[str]
+    states: Iterable[DeviceState],
+    fleet: Scenario,
+    busy: Collection[str],
+    apart: Collection[str],
 ) -> dict[str, ProbeDevice]:
-    """Devices that probes can be sent to now."""
+    """Devices that probes can be sent to now.
+
+    Args:
+        busy: Those that serve.
+        apart: Those that are not like their class.
+    """
     found = {}
     for state in states:
         capabilities = state.capabilities
@@ -245,6 +257,7 @@ def probe_devices(
             tier=fleet.tier_index[capabilities.tier],
             cores=capabilities.cores,
             busy=state.id in busy,
+            apart=state.id in apart,
             operators=frozenset(operator.name for operator in capabilities.operators),
         )
     return found

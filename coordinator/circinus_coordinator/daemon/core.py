@@ -451,7 +451,7 @@ class Core:
         if now < self._settled_at:
             return Effects()
         states = self.registry.devices.values()
-        free = assemble.probe_devices(states, self.fleet, self._busy())
+        free = assemble.probe_devices(states, self.fleet, self._busy(), self.deviations.apart)
         if free == self._probing:
             return Effects()
         self._probing = free

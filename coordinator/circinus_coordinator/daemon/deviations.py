@@ -7,6 +7,7 @@ and their factors. Time is the core's, in seconds.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -96,6 +97,8 @@ class Deviations:
         self._probing: dict[str, _Probing] = {}
         self._places: dict[_Place, list[OperatorKey]] = {}
         self._placed: Needs | None = None
+        self._spoilt: list[OperatorKey] = []
+        """Of classes, measured by devices that were not like them and have changed since."""
         rows = msgspec.json.decode(kept, type=dict[str, _Kept]) if kept else {}
         for device, row in rows.items():
             self._probing[device] = _Probing(device_class=row.device_class)
@@ -109,7 +112,10 @@ class Deviations:
     @property
     def apart(self) -> Mapping[str, Factor]:
         """Devices that are not like their class."""
-        return self._factors.apart
+        return {
+            device: dataclasses.replace(factor, since_s=self._since_s[device])
+            for device, factor in self._factors.apart.items()
+        }
 
     def record(self) -> MetaRecord:
         """They, for the store."""
@@ -214,7 +220,7 @@ class Deviations:
 
     def due(self, now: float) -> list[OperatorKey]:
         """Targets to be measured anew: of devices that may have recovered, for all that is seen."""
-        found: list[OperatorKey] = []
+        found, self._spoilt = self._spoilt, []
         for device, probing in self._probing.items():
             if probing.again_at is None:  # an earlier run's; it may have looked a moment ago
                 self._later(probing, now)
@@ -254,7 +260,7 @@ class Deviations:
         own_ms: list[float] = []
         factor = self.apart.get(device)
         for key in keys:
-            class_ms += self._samples(key)
+            class_ms += self._of_class(key, device)
             own_ms += self._samples(_own(key, device)) if factor is not None else ()
         if not class_ms:
             return None
@@ -270,6 +276,14 @@ class Deviations:
             served=served.full,
             seconds=served.seconds,
         )
+
+    def _of_class(self, key: OperatorKey, device: str) -> list[float]:
+        """Samples of a class's target, to hold the device against; none where they are its own."""
+        summary = self._profiler.summary(key)
+        since_s = self._since_s.get(device, math.inf)
+        if summary is None or summary.touched_by(device, since_s):
+            return []
+        return summary.latency_ms
 
     def _samples(self, key: OperatorKey) -> list[float]:
         summary = self._profiler.summary(key)
@@ -316,7 +330,7 @@ class Deviations:
     def _probed(self, device: str, probing: _Probing, now: float) -> Change | None:
         pairs = [(probing.targets[own], own) for own in probing.asked]
         mine = {key: self._samples(own) for key, own in pairs}
-        theirs = {key: self._samples(key) for key, _ in pairs}
+        theirs = {key: self._of_class(key, device) for key, _ in pairs}
         ratios = compared(mine, theirs, self._settings)
         change = self._factors.probed(device, ratios, now) if ratios else None
         if change is None:
@@ -329,6 +343,12 @@ class Deviations:
     def _over(self, device: str, device_class: str) -> None:
         """What was measured of a device alone holds no more."""
         self._probing.pop(device, None)
+        since_s = self._since_s.pop(device, math.inf)
+        for key in self._profiler.needs.keys:
+            if isinstance(key, OperatorKey) and key.device_class == device_class:
+                summary = self._profiler.summary(key)
+                if summary is not None and summary.touched_by(device, since_s):
+                    self._spoilt.append(key)
         self._profiler.forget(own_class(device_class, device))
 
 

@@ -12,8 +12,8 @@ __all__ = ["able", "preferred"]
 
 
 def able(key: Key, devices: Iterable[ProbeDevice], needs: Needs) -> list[ProbeDevice]:
-    """Devices that could measure `key`: those that serve nothing first, then by id."""
-    ordered = sorted(devices, key=lambda d: (d.busy, d.id))
+    """Devices that could measure `key`: those like their class first, then idle ones, by id."""
+    ordered = sorted(devices, key=lambda d: (d.apart, d.busy, d.id))
     if isinstance(key, OperatorKey):
         return [
             d for d in ordered if d.stands_for(key.device_class) and d.offers(key.implementation)

@@ -50,10 +50,13 @@ class Factor:
     Attributes:
         value: Of all operators but those below.
         operators: By implementation.
+        since_s: Unix time from which on it holds; what the device measured for its class since
+            then needs no factor.
     """
 
     value: float = 1.0
     operators: Mapping[str, float] = field(default_factory=dict)
+    since_s: float = field(default=math.inf, compare=False)
 
     def of(self, implementation: str) -> float:
         """Of one operator."""

@@ -21,6 +21,7 @@ class ProbeDevice:
     Attributes:
         tier: Position of its tier, larger is further out.
         busy: It serves requests, which a probe would disturb; a free one is preferred.
+        apart: It is not like its class now; one that is measures for its class in its place.
         operators: Names of installed operators; empty where it does not tell.
     """
 
@@ -31,6 +32,7 @@ class ProbeDevice:
     tier: int
     cores: float
     busy: bool = False
+    apart: bool = False
     operators: frozenset[str] = frozenset()
 
     def stands_for(self, device_class: str) -> bool:

@@ -169,6 +169,10 @@ class Summary:
         self.memory_mb = sum(_sound([self.memory_mb], _MOST_MB))
         return self.samples
 
+    def touched_by(self, device: str, since_s: float) -> bool:
+        """Some of the samples were taken on this device, after this Unix time."""
+        return any(t.device == device and (t.time_s or 0.0) > since_s for t in self.takes)
+
     def confirm(self, batches: int, now_s: float) -> None:
         """So many independent batches were served as these samples say, up to this Unix time.
 

@@ -228,6 +228,42 @@ def test_samples_of_an_earlier_drift_are_not_those_of_the_next(world: World) -> 
     assert world.rows()["a", "pi@pi1"] == (pytest.approx(50, rel=0.02), Provenance.INTERPOLATED)
 
 
+def ask_for_b_too(world: World) -> None:
+    """A config of the class that nobody has measured yet, and only the drifted device can."""
+    keys = [k for k in world.fleet.keys if isinstance(k, OperatorKey) and k.device_class == "pi"]
+    for key in keys:
+        if key.operator == "b":
+            del world.bench.profiler._known[key]
+    world.bench.now += 1.0
+    world.want()
+
+
+def test_what_it_measures_for_its_class_meanwhile_needs_no_factor(world: World) -> None:
+    world.serve(30.0)
+    world.told(30.0)
+    ask_for_b_too(world)
+    world.told(33.0)
+    assert world.rows()["b", "pi@pi1"] == (33.0, Provenance.MEASURED)
+
+
+def test_what_it_measured_for_its_class_meanwhile_is_measured_again_once_it_is_well(
+    world: World,
+) -> None:
+    world.serve(30.0)
+    world.told(30.0)
+    ask_for_b_too(world)
+    world.told(33.0)
+    assert world.deviations.due(world.now) == []
+    assert world.serve(10.0) is not None
+    spoilt = world.deviations.due(world.now)
+    assert {key.operator for key in spoilt} == {"b"}
+    world.bench.take(world.bench.profiler.stale(spoilt, world.now))
+    world.told(11.0)
+    assert world.rows()["b", "pi"] == (11.0, Provenance.MEASURED)
+    assert world.rows()["a", "pi"] == (10.0, Provenance.MEASURED)
+    assert world.deviations.due(world.now) == []
+
+
 def test_a_restart_knows_who_is_apart_and_which_samples_are_of_that_time(world: World) -> None:
     world.serve(30.0)
     world.told(30.0)

@@ -45,6 +45,19 @@ def test_a_device_that_serves_nothing_is_preferred() -> None:
     assert order.device == "pi2"
 
 
+def test_a_device_unlike_its_class_measures_for_it_only_where_no_other_can() -> None:
+    bench = Bench()
+    bench.devices = {"pi1": device("pi1", apart=True), "pi2": device("pi2", busy=True)}
+    bench.online()
+    (order,) = bench.want(wanted(devices="pi1 pi2"))
+    assert order.device == "pi2"
+    bench = Bench()
+    bench.devices = {"pi1": device("pi1", apart=True)}
+    bench.online()
+    (order,) = bench.want(wanted(devices="pi1"))
+    assert order.device == "pi1"
+
+
 def test_a_probe_is_bound_to_the_session_it_is_sent_to() -> None:
     bench = Bench("pi1")
     bench.devices = {"pi1": device("pi1", session=7)}
