@@ -4,9 +4,10 @@ Run: ``circinus bench profiler`` (``--help`` for its options). Each seed is a wo
 everything is known, and queries whose floors and limits are drawn. *Generated*: a pipeline of one
 of the generator's families on a Raspberry Pi, an edge box and a cloud machine, with 3 or 4 configs
 per operator; gamma service times, a score for each of 500 labelled inputs. *Measured*: all config
-vectors of examples/read-signs as they were measured (benchmarks/data), on machines that take the
-measured milliseconds times a factor. Every scheme draws samples and pays for them in seconds of a
-device. The others are told the true costs of all plans and begin with the cheapest; ours is not.
+vectors of examples/read-signs or find-documents as they were measured (benchmarks/data), on
+machines that take the measured milliseconds times a factor. Every scheme draws samples and pays for
+them in seconds of a device. The others are told the true costs of all plans and begin with the
+cheapest; ours is not.
 Intervals: bootstrap over seeds.
 """
 
@@ -45,12 +46,13 @@ def main(arguments: Sequence[str] = ()) -> int:
     rows: list[Row] = []
     try:
         for worlds in given.worlds:
-            for seeds, queries, schemes in (
+            for seeds, queries, others in (
                 (given.seeds, given.queries, tuple(SCHEMES)),
                 (given.large_seeds, given.large_queries, ("sequential",)),
             ):
                 if seeds > 0:
                     chosen = range(given.first_seed, given.first_seed + seeds)
+                    schemes = () if given.ours else others
                     found = _run(worlds, chosen, queries, schemes, given.workers)
                     _print(found, queries, seeds)
                     rows += found
@@ -67,6 +69,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     few, some = at_least(0), at_least(1)
     add("--worlds", type=several(_worlds), default=tuple(WORLDS), metavar="NAME,...",
         help=f"of: {', '.join(WORLDS)} [all]")  # fmt: skip
+    add("--ours", action="store_true", help="run our scheme only, the others not")
     add("--seeds", type=few, default=200, metavar="N", help="worlds with few queries [200]")
     add("--queries", type=some, default=6, metavar="N", help="queries of each pipeline there [6]")
     add("--large-seeds", type=few, default=8, metavar="N", help="worlds with many [8]")

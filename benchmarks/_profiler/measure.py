@@ -41,7 +41,7 @@ BLOCK = 20  # inputs
 # Linux leaves a process of real-time priority 95 % of each second and stops it for the rest; one
 # that rests of its own accord is not stopped within a sample.
 REST = 0.08
-SPENT = ("latency_ms", "core_ms", "output_bytes")
+SPENT = ("latency_ms", "core_ms", "output_bytes", "price_usd")
 CONTEXT = ("began_s", "load_1min", "steal_ms", "mhz")
 
 Config = Mapping[str, KnobValue]
@@ -111,8 +111,9 @@ def measure(
         tell: Called with the number of inputs done.
 
     Returns:
-        `latency_ms`, `core_ms`, `output_bytes`: `(nodes, inputs)` float32. `score`: `(vectors,
-        inputs)` float32, the vectors being the nodes of the last operator in their order.
+        `latency_ms`, `core_ms`, `output_bytes`, `price_usd`: `(nodes, inputs)` float32. `score`:
+        `(vectors, inputs)` float32, the vectors being the nodes of the last operator in their
+        order.
         `began_s`, `load_1min`, `steal_ms`, `mhz`: `(nodes, blocks)` float32, when the node had
         its turn, and what else the machine did at the time (steal: until the node's end).
     """
@@ -146,9 +147,9 @@ def measure(
 
 
 def _run(operator: Operator, payloads: Sequence[bytes]) -> tuple[list[bytes], list[list[float]]]:
-    """Outputs; and milliseconds, milliseconds of a core, and bytes of each."""
+    """Outputs; and milliseconds, milliseconds of a core, bytes and dollars of each."""
     outputs: list[bytes] = []
-    spent: list[list[float]] = [[], [], []]
+    spent: list[list[float]] = [[] for _ in SPENT]
     # What ran before has the caches: the first input runs twice, and counts the second time.
     for k, payload in enumerate((payloads[0], *payloads)):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -158,7 +159,8 @@ def _run(operator: Operator, payloads: Sequence[bytes]) -> tuple[list[bytes], li
             raise RuntimeError(f"{type(operator).__name__}: {done.items[0].error}")
         if k > 0:
             outputs.append(done.payloads[0])
-            for column, value in zip(spent, (*times, len(done.payloads[0])), strict=True):
+            values = (*times, len(done.payloads[0]), done.items[0].usd)
+            for column, value in zip(spent, values, strict=True):
                 column.append(value)
     return outputs, spent
 

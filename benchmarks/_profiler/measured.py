@@ -1,8 +1,9 @@
 """Worlds made of a measured table: three machines as fast as the measured one, or slower.
 
-Only one machine was measured. It stands for the cloud's; the others take the same milliseconds
-times a factor drawn by the seed, so that nothing is known here of how a Raspberry Pi's caches or
-its missing 8-bit instructions change the proportions. What is real: how times vary from input to
+Only one machine was measured. It stands for the cloud's; the others take the same milliseconds of
+a core times a factor drawn by the seed (time spent waiting for others stays as it is), so that
+nothing is known here of how a Raspberry Pi's caches or its missing 8-bit instructions change the
+proportions. What is real: how times vary from input to
 input and from one moment to the next, that they depend on what the operators before put out,
 that a picture with many signs is slow in all of them, and what configs do to scores.
 """
@@ -50,16 +51,16 @@ class Measured(World):
     def part_samples(self, stream: int, part: int, start: int, stop: int) -> tuple[Floats, Floats]:
         inputs = self._inputs(stream, stop)[start:]
         node, place = self.nodes[part], part % len(CLASSES)
-        ms = self.table.latency_ms[node, inputs] * self.factors[place]
         cores = self.table.core_ms[node, inputs] * self.factors[place]
-        return ms, cores * self.usd[place]
+        usd = cores * self.usd[place] + self.table.price_usd[node, inputs]
+        return _scaled(self.table, node, self.factors[place])[inputs], usd
 
     def plan_ms(self, stream: int, plan: int, start: int, stop: int) -> Floats:
         return self._service_ms(plan)[:, self._inputs(stream, stop)[start:]]
 
     def scoring_ms(self, vector: int, operator: int) -> float:
-        ms = self.table.latency_ms[self.table.paths[vector, operator]]
-        return float(ms.mean() * self.factors.min())
+        node = self.table.paths[vector, operator]
+        return float(_scaled(self.table, node, self.factors.min()).mean())
 
     def in_time(self, plan: int, limit_ms: float) -> float:
         """Of the table's inputs, all of them."""
@@ -68,14 +69,19 @@ class Measured(World):
 
     def _service_ms(self, plan: int) -> Floats:
         nodes = self.table.paths[self.menu.vector[plan]]
-        scaled: Floats = self.table.latency_ms[nodes] * self.factors[self.places[plan]][:, None]
-        return scaled
+        return _scaled(self.table, nodes, self.factors[self.places[plan]][:, None])
 
     def _inputs(self, stream: int, stop: int) -> Ints:
         """The first inputs of a stream."""
         table = self.table
         enough = 1 << max(stop - 1, 0).bit_length()
         return _stream(self.seed, stream, table.block, table.latency_ms.shape[1], enough)[:stop]
+
+
+def _scaled(table: Table, nodes: Ints | np.int64, factor: Floats | np.float64) -> Floats:
+    """`(..., inputs)` milliseconds of nodes on a machine so many times slower."""
+    scaled: Floats = table.latency_ms[nodes] + table.core_ms[nodes] * (factor - 1)
+    return scaled
 
 
 @lru_cache(maxsize=64)
@@ -112,15 +118,16 @@ def measured(seed: int, table: Table) -> Measured:
     )
     paths = table.paths[vector]
     core_ms = table.core_ms.mean(axis=1)[paths] * factors[places]
+    price_usd = table.price_usd.mean(axis=1)[paths]
     p95 = [
-        np.quantile((table.latency_ms[path] * factors[place][:, None]).sum(axis=0), 0.95)
+        np.quantile(_scaled(table, path, factors[place][:, None]).sum(axis=0), 0.95)
         for path, place in zip(paths, places, strict=True)
     ]
     return Measured(
         name=str(table.manifest["pipeline"]),
         menu=menu,
         right=table.scores,
-        plan_usd=menu.extra_usd + (core_ms * usd[places]).sum(axis=1),
+        plan_usd=menu.extra_usd + (core_ms * usd[places] + price_usd).sum(axis=1),
         usual_ms=np.array(p95) + menu.extra_ms[:, 0],
         slack=(1.05, 3.0),
         seed=seed,

@@ -28,8 +28,8 @@ class Table:
         manifest: What was measured, when, and on what.
         configs: `(vectors, operators)` config number of each operator in each vector.
         paths: `(vectors, operators)` node of each operator in each vector.
-        latency_ms, core_ms, output_bytes: `(nodes, inputs)`; of the same input on one row, in the
-            order taken within each block of `block` inputs.
+        latency_ms, core_ms, output_bytes, price_usd: `(nodes, inputs)`, in the order taken within
+            each block of `block` inputs.
         scores: `(vectors, inputs)`.
         block: Inputs that a node was given one after another.
     """
@@ -40,6 +40,7 @@ class Table:
     latency_ms: Floats
     core_ms: Floats
     output_bytes: Floats
+    price_usd: Floats
     scores: Floats
     block: int
 
@@ -70,9 +71,10 @@ def load(target: Path) -> Table:
     if sorted(configs) != [list(vector) for vector in np.ndindex(*counts)]:
         raise ValueError(f"{target}: {len(configs)} of {np.prod(counts)} config vectors")
     shape = (len(operator), manifest["inputs"])
-    for name in ("latency_ms", "core_ms", "output_bytes"):
-        if columns[name].shape != shape or not (columns[name] > 0).all():
-            raise ValueError(f"{target}: {name} is not above 0 for all nodes and inputs")
+    for name in ("latency_ms", "core_ms", "output_bytes", "price_usd"):
+        least = 0 if name == "price_usd" else 1e-9
+        if columns[name].shape != shape or not (columns[name] >= least).all():
+            raise ValueError(f"{target}: {name} lacks nodes or inputs")
     scores = columns["score"].astype(np.float64)
     if scores.shape != (len(paths), shape[1]) or not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError(f"{target}: scores are not between 0 and 1 for all vectors and inputs")
@@ -83,6 +85,7 @@ def load(target: Path) -> Table:
         latency_ms=columns["latency_ms"].astype(np.float64),
         core_ms=columns["core_ms"].astype(np.float64),
         output_bytes=columns["output_bytes"].astype(np.float64),
+        price_usd=columns["price_usd"].astype(np.float64),
         scores=scores,
         block=int(manifest["inputs_per_block"]),
     )

@@ -36,7 +36,8 @@ SCHEMES: Mapping[str, Search] = {
 }
 WORLDS: Mapping[str, Callable[[int], World]] = {
     "generated": generated,
-    "measured": lambda seed: measured(seed, load(DATA / "read-signs")),
+    "read-signs": lambda seed: measured(seed, load(DATA / "read-signs")),
+    "find-documents": lambda seed: measured(seed, load(DATA / "find-documents")),
 }
 
 
