@@ -103,7 +103,7 @@ def greedy(
         clock=clock,
         seconds=seconds,
         prices=resource_prices(found, solution.prices),
-        settled=rehearse is not None,
+        settled=bool(catalogue.corrections.plans),
     )
     return with_cost_bound(decision, rounds.renting)
 
