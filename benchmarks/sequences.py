@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from benchmarks._arguments import at_least
+from benchmarks._shown import LOOKS, SHOWN, shown_wrong
 from circinus_coordinator.profiling.sequences import (
     FAMILIES,
     block_means,
@@ -192,6 +193,21 @@ def _coverage(kinds: Sequence[Kind], streams: int, families: Sequence[str]) -> b
     return kept
 
 
+def _shown(streams: int) -> bool:
+    """Print how often profiles are said wrongly; False where one promised otherwise."""
+    print(f"\nwhat `circinus profiles show` says, looked at after {', '.join(map(str, LOOKS))}")
+    kept = True
+    for kind in SHOWN:
+        n = max(streams // 4, 1) if kind.costly else streams
+        wrong = shown_wrong(kind, n)
+        note = "" if kind.kept else "  (nothing is promised)"
+        print(f"{kind.name:34}{_share(wrong, n):>21}{note}")
+        if kind.kept:
+            test = stats.binomtest(wrong, n, DELTA, alternative="greater")
+            kept &= test.pvalue > _CERTAIN / len(SHOWN)
+    return kept
+
+
 def _widths(kinds: Sequence[Kind], families: Sequence[str]) -> None:
     print(f"{'':34}{'samples':>8}" + "".join(f"{name:>21}" for name in families))
     for kind in kinds:
@@ -243,6 +259,7 @@ def main(arguments: Sequence[str] = ()) -> int:
             looks = np.geomspace(10, SAMPLES, 20).astype(int)
             wrong += any(truth not in unbounded_mean_interval(x[:n], delta=DELTA) for n in looks)
         print(f"{name:34}{_share(wrong, streams):>21}")
+    kept &= _shown(streams)
     print(f"\nmedian width of {WIDTH_STREAMS} streams")
     _widths([*MEANS, *QUANTILES], families)
     return 0 if kept else 1

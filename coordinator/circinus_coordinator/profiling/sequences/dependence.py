@@ -71,12 +71,18 @@ def thinned(samples: ArrayLike, length: int) -> NDArray[np.float64]:
 def independent_length(samples: ArrayLike) -> int:
     """Length of blocks whose means are nearly independent; 1 where samples are.
 
-    Two correlation times: with an autocorrelation that falls off exponentially, neighbouring
-    block means then correlate by some 0.15, and samples that far apart by exp(-4).
+    Three correlation times: with an autocorrelation that falls off exponentially, neighbouring
+    block means then correlate by some 0.1, and samples that far apart by exp(-6). A short series
+    hides part of what it has, as its own mean is taken off (Kendall, "Note on bias in the
+    estimation of autocorrelation", Biometrika 41, 1954): to first order two correlation times of
+    its length, twice that is added. Of independent series of 20 to 250, seven in ten are taken
+    for what they are; by the constants before, nine were, and with a correlation of 0.9
+    `benchmarks.sequences` found 45 % of intervals for a mean wrong, not 9 %.
     """
-    time = autocorrelation_time(samples)
-    noise = 1 + 4 / math.sqrt(max(len(np.asarray(samples)), 1))  # what independent ones show
-    return 1 if time <= noise else math.ceil(2 * time)
+    n = max(len(np.asarray(samples)), 1)
+    seen = autocorrelation_time(samples)
+    time = seen * (1 + 4 * seen / n)
+    return 1 if time <= 1 + 2 / math.sqrt(n) else math.ceil(3 * time)  # noise shows as much
 
 
 def _ranks(x: NDArray[np.float64]) -> NDArray[np.float64]:
