@@ -55,11 +55,13 @@ def main(arguments: Sequence[str] = ()) -> int:
                     schemes = () if given.ours else others
                     found = _run(worlds, chosen, queries, schemes, given.workers)
                     _print(found, queries, seeds)
+                    sys.stdout.flush()  # a long run is read while it goes on
                     rows += found
+                    if given.json:
+                        written = [dataclasses.asdict(row) for row in rows]
+                        given.json.write_text(json.dumps(written, indent=1))
     except KeyboardInterrupt:
         return 130  # as a shell says it
-    if given.json:
-        given.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     return 0
 
 
