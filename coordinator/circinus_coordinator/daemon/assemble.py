@@ -7,15 +7,15 @@ written document: an export is what the live planner saw, to the last bit.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from circinus.fleet import Device
+from circinus.fleet import Device, Network
 from circinus.messages import Capabilities, Peer
 from circinus.pipeline import Pipeline
 from circinus.profile import AccuracyProfile, OperatorProfile
 from circinus.query import Query
 from circinus.scenario import Scenario
-from circinus_coordinator.daemon.records import accuracy_of, link_of
+from circinus_coordinator.daemon.records import link_of
 from circinus_coordinator.fleet import DeviceState, MeasuredLink, dialler, link_rows, probe_pairs
 from circinus_coordinator.planning import candidate_placements
 from circinus_coordinator.profiling import (
@@ -26,6 +26,7 @@ from circinus_coordinator.profiling import (
     OperatorKey,
     ProbeDevice,
     Summary,
+    Terrain,
     config_vectors,
     neutralised,
     operator_profile,
@@ -40,6 +41,7 @@ __all__ = [
     "placements",
     "probe_devices",
     "sources_missing",
+    "terrain",
     "tiers_missing",
     "why_not_plannable",
 ]
@@ -97,14 +99,16 @@ def build_scenario(
     needed: Mapping[str, Iterable[Key]],
     measured: Mapping[Key, Summary],
     apart: Mapping[str, Factor] | None = None,
+    mean_accuracy: Callable[[AccuracyKey], float | None] = lambda _: None,
 ) -> Scenario:
     """What is to be planned.
 
     Args:
         needed: By query, the keys whose rows it may use.
-        measured: All that is done; given up targets have no row.
+        measured: All that may be told; given up targets have no row.
         apart: Devices that are not like their class. Each is the only one of a class of its own,
             with what was measured there, and else with its class's rows times its factor.
+        mean_accuracy: What may be said of a config vector; None where nothing may.
     """
     factors = apart or {}
     chosen = sorted(queries, key=lambda query: query.id)
@@ -130,7 +134,9 @@ def build_scenario(
         links=link_rows(fleet.links, _links(measured), devices, fleet.tiers),
         pipelines={name: pipelines[name] for name in used},
         profiles=_profiles(sound, measured, {d: factors[d.id] for d in singled}),
-        accuracy=tuple(row for name in used for row in _accuracy(pipelines[name], sound)),
+        accuracy=tuple(
+            row for name in used for row in _accuracy(pipelines[name], sound, mean_accuracy)
+        ),
         queries=tuple(chosen),
         max_utilisation=fleet.max_utilisation,
         queueing=fleet.queueing,
@@ -178,10 +184,14 @@ def _own(
             yield scaled(row, factor.of(key.implementation), name)
 
 
-def _accuracy(pipeline: Pipeline, sound: Mapping[Key, Summary]) -> list[AccuracyProfile]:
+def _accuracy(
+    pipeline: Pipeline,
+    sound: Mapping[Key, Summary],
+    mean_accuracy: Callable[[AccuracyKey], float | None],
+) -> list[AccuracyProfile]:
     """A row for every vector, also for those that differ from a measured one in neutral knobs."""
     means = {
-        key.config: (accuracy_of(summary), len(summary.scores))
+        key.config: (mean_accuracy(key), len(summary.scores))
         for key, summary in sound.items()
         if isinstance(key, AccuracyKey) and key.pipeline == pipeline.name
     }
@@ -230,6 +240,17 @@ def link_ways(
         if way is not None:
             found[LinkKey(a=a, b=b)] = way
     return found
+
+
+def terrain(devices: list[Device], fleet: Scenario) -> Terrain:
+    """The fleet as the profiler sees it: what is there, and what the fleet file says of it."""
+    network = Network(devices, link_rows(fleet.links, (), devices, fleet.tiers))
+    return Terrain(
+        devices={device.id: device for device in devices},
+        tiers=fleet.tier_index,
+        classes=fleet.device_classes,
+        assumed=network.between,
+    )
 
 
 def probe_devices(

@@ -125,6 +125,7 @@ class Core:
             epoch_s=epoch_s,
         )
         self._refreshing = Refreshing(settings.profiling.stale_after_s, epoch_s=epoch_s)
+        self._seen = 0  # version of the profiler that planning knows of
         self.monitor = Monitor(now)
         self.rollout = Rollout(
             store=store_id,
@@ -308,6 +309,7 @@ class Core:
             needed=self.profiler.needs.by_query,
             measured=self.profiler.results(),
             apart=self.deviations.apart,
+            mean_accuracy=self.profiler.mean_accuracy,
         )
         data = encode_scenario(scenario)
         if self.planned and data == self.planned.scenario_bytes:
@@ -368,16 +370,14 @@ class Core:
         return Artifact(sha256=sha256, size_bytes=size, url=url)
 
     def _plannable(self, now: float) -> list[Query]:
-        """Queries whose sources are there and whose measuring is done."""
+        """Queries whose sources are there, and of which enough is known."""
         devices = self.present_devices(now)
-        measured = self.profiler.needs.by_query
         return [
             query
             for query in self.queries.values()
-            if query.id in measured
+            if self.profiler.ready(query.id)
             and not assemble.sources_missing(query, devices)
             and not assemble.tiers_missing(self.pipelines[query.pipeline], self.fleet)
-            and not self.profiler.missing(query.id)
         ]
 
     # ---- changes that go round --------------------------------------------------------------
@@ -416,6 +416,7 @@ class Core:
             batches=self.settings.profiling.batches,
             artifacts={name: self._files(pipeline) for name, pipeline in self.pipelines.items()},
             links=assemble.link_ways(devices, self.fleet, known),
+            terrain=assemble.terrain(devices, self.fleet),
         )
         classes = {device.id: device.device_class for device in devices}
         bodies = {device: self.rollout.promised(device) for device in classes}
@@ -473,16 +474,16 @@ class Core:
 
     def _probed(self, instructions: Iterable[ProbeInstruction], now: float) -> Effects:
         effects = Effects()
+        if self.profiler.version != self._seen:
+            self._seen = self.profiler.version
+            self._dirty(now)
         for order in instructions:
             if isinstance(order, Keep):
                 effects.records.append(records.measurement_record(order.key, order.summary))
-                if not order.summary.done:
-                    continue
-                self._dirty(now)
-                if order.summary.cause:
+                if order.summary.done and order.summary.cause:
                     text = f"{named(order.key)} given up: {order.summary.cause}"
                     effects.note("probe", named(order.key), text)
-                change = self.deviations.kept(order.key, now)
+                change = self.deviations.kept(order.key, now) if order.summary.done else None
                 if change is not None:
                     effects.add(self._deviates(change, now))
             else:

@@ -287,6 +287,8 @@ def progress(core: Core) -> Progress:
     return Progress(
         done=done,
         total=total,
+        possible=len(core.profiler.needs.keys),
+        device_s=core.profiler.spending.device_s,
         devices=[
             ProbeProgress(device=r.device, done=r.done, total=r.total, running=r.running)
             for r in rows

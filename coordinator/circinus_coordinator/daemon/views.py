@@ -159,10 +159,17 @@ class ProbeProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far profiling is; complete when ``done == total``."""
+    """How far profiling is; nothing more is wanted now when ``done == total``.
+
+    Attributes:
+        possible: Measurements there would be if everything was measured.
+        device_s: Seconds of devices that probes took since the coordinator started.
+    """
 
     done: int
     total: int
+    possible: int
+    device_s: float
     devices: list[ProbeProgress]
 
 

@@ -30,6 +30,7 @@ START_TIMEOUT_S = 30.0
 # Probing takes a minute or so; on a loaded machine several.
 SERVE_TIMEOUT_S = 900.0
 POLL_S = 0.5
+_UNDECIDED = ("waiting", "profiling", "planning", "admitted", "rolling-out")
 CALL_TIMEOUT_S = 10.0
 
 # Three agents share this machine's cores: too many probes at once would measure one another.
@@ -181,7 +182,11 @@ def _start(
             return False
         return True
 
+    def joined() -> bool:
+        return len(client.get("/v1/devices")["devices"]) == len(MACHINES)
+
     _wait(up, children, stop, START_TIMEOUT_S, "the coordinator did not start in time", 0.05)
+    _wait(joined, children, stop, START_TIMEOUT_S, "the agents did not join in time", 0.05)
     return client
 
 
@@ -230,16 +235,23 @@ def _follow(
     started = time.monotonic()
     rows: list[dict[str, Any]] = []
 
+    served: list[float] = []
+    progress: dict[str, Any] = {}
+
     def settled() -> bool:
-        """True once something is served, or everything was refused."""
+        """True once nobody waits for a plan any more."""
         rows[:] = client.get("/v1/queries")["queries"]
-        screen.probing(client.get("/v1/progress"), rows)
-        if any((row["measured"] or {}).get("completed") for row in rows):
-            return True
-        return bool(rows) and all(row["state"] in ("rejected", "failed") for row in rows)
+        progress.update(client.get("/v1/progress"))
+        screen.probing(progress, rows)
+        if not served and any((row["measured"] or {}).get("completed") for row in rows):
+            served.append(time.monotonic() - started)
+            screen.first(served[0])
+        refused = all(row["state"] in ("rejected", "failed") for row in rows)
+        waiting = any(row["state"] in _UNDECIDED for row in rows)
+        return bool(rows) and not waiting and bool(served or refused)
 
     _wait(settled, children, stop, SERVE_TIMEOUT_S, "no request was served in time")
-    screen.probed(time.monotonic() - started)
+    screen.probed(time.monotonic() - started, progress)
     if not any(row["assignments"] for row in rows):
         screen.summary(report(rows, 0.0), rows)
         _write(options.json, report(rows, 0.0))

@@ -72,11 +72,19 @@ class Screen:
         elif self._due(PROBING_EVERY_S):
             self._print(f"{doing}: {done} of {total} measurements done")
 
-    def probed(self, seconds: float) -> None:
+    def first(self, seconds: float) -> None:
         """The first request was served."""
         self._stop_progress()
-        self._last = float("-inf")
         self._print(f"first request served after {seconds:.1f} s")
+
+    def probed(self, seconds: float, progress: Mapping[str, Any]) -> None:
+        """Every query was decided on."""
+        self._stop_progress()
+        self._last = float("-inf")
+        self._print(
+            f"all queries decided on after {seconds:.1f} s, by {progress['done']} of "
+            f"{progress['possible']} measurements: {progress['device_s']:.0f} device seconds"
+        )
 
     def serving(self, rows: Sequence[Row], seconds: float, duration_s: float | None) -> None:
         """Where things stand."""

@@ -10,6 +10,7 @@ from circinus_coordinator.profiling.factors import (
     own_class,
     scaled,
 )
+from circinus_coordinator.profiling.ground import Terrain
 from circinus_coordinator.profiling.keys import (
     AccuracyKey,
     Key,
@@ -57,6 +58,7 @@ __all__ = [
     "Send",
     "Summary",
     "Take",
+    "Terrain",
     "Work",
     "accuracy_signature",
     "compared",

@@ -29,9 +29,15 @@ def able(key: Key, devices: Iterable[ProbeDevice], needs: Needs) -> list[ProbeDe
 
 
 def preferred(key: Key, devices: Iterable[ProbeDevice], needs: Needs) -> list[ProbeDevice]:
-    """Those worth waiting for: accuracy is scored on the outermost tier's largest machines."""
+    """Those worth waiting for, best first.
+
+    A score is the same wherever it is made, and made soonest on a large machine far out. It waits
+    for one of the largest, as what a small one would take is a multiple; but where all of those
+    serve, one that serves nothing is taken before them, whatever its size.
+    """
     found = able(key, devices, needs)
     if not found or not isinstance(key, AccuracyKey):
         return found
-    best = max((d.tier, d.cores) for d in found)
-    return [d for d in found if (d.tier, d.cores) == best]
+    idle = [d for d in found if not d.busy] or found
+    best = max((d.tier, d.cores) for d in idle)
+    return [d for d in idle if (d.tier, d.cores) == best]

@@ -43,8 +43,14 @@ def operator_command(
     work: Work,
     keys: Sequence[OperatorKey],
     settings: ProfilingSettings,
+    few: int = 0,
 ) -> ProbeOperators:
-    """Measure these targets of one pipeline."""
+    """Measure these targets of one pipeline.
+
+    Args:
+        few: So many samples of each are all that is wanted; 0 for as many as it takes.
+    """
+    least = settings.first_samples if settings.seek else settings.min_samples
     return ProbeOperators(
         request_id=request_id,
         boot_id=device.boot_id,
@@ -56,8 +62,8 @@ def operator_command(
         ],
         dataset=work.dataset,
         artifacts=list(work.artifacts),
-        min_samples=settings.min_samples,
-        max_samples=settings.max_samples,
+        min_samples=few or least,
+        max_samples=few or settings.max_samples,
         budget_s=settings.target_budget_s * len(keys),
     )
 
@@ -68,13 +74,12 @@ def accuracy_command(
     work: Work,
     keys: Sequence[AccuracyKey],
     settings: ProfilingSettings,
-    *,
-    first: Sequence[int],
+    spans: Sequence[tuple[int, int]],
 ) -> ProbeAccuracy:
     """Score these config vectors of one pipeline.
 
     Args:
-        first: Of each, the place of the first input that is still to be scored.
+        spans: Of each, the place of the first input that is still to be scored, and how many are.
     """
     task = work.pipeline.accuracy
     assert task is not None  # or there would be no accuracy keys
@@ -84,8 +89,10 @@ def accuracy_command(
         session=device.session,
         steps=_steps(work, work.pipeline.operators),
         targets=[
-            AccuracyTarget(config={name: dict(config) for name, config in key.config}, first=begin)
-            for key, begin in zip(keys, first, strict=True)
+            AccuracyTarget(
+                config={name: dict(config) for name, config in key.config}, first=first, count=count
+            )
+            for key, (first, count) in zip(keys, spans, strict=True)
         ],
         dataset=task.dataset,
         metric=task.metric,

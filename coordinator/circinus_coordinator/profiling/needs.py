@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from circinus.messages import Artifact, Capabilities, Peer
 from circinus.pipeline import Pipeline
 from circinus.query import Query
+from circinus_coordinator.profiling.ground import Terrain
 from circinus_coordinator.profiling.keys import (
     AccuracyKey,
     Key,
@@ -43,6 +44,9 @@ class Needs:
         work: By pipeline.
         links: For each pair, who dials and whom.
         extra: Samples wanted of targets that no query waits for: of single devices (`factors`).
+        queries: By id, those that can be measured for.
+        placements: By query, the (operator, device) pairs that are permitted.
+        terrain: The fleet; None where one cannot seek, but has to measure everything.
     """
 
     keys: tuple[Key, ...] = ()
@@ -51,6 +55,9 @@ class Needs:
     work: Mapping[str, Work] = field(default_factory=dict)
     links: Mapping[LinkKey, tuple[str, Peer]] = field(default_factory=dict)
     extra: Mapping[OperatorKey, int] = field(default_factory=dict)
+    queries: Mapping[str, Query] = field(default_factory=dict)
+    placements: Mapping[str, Iterable[tuple[str, str]]] = field(default_factory=dict)
+    terrain: Terrain | None = None
 
 
 def needs(
@@ -62,6 +69,7 @@ def needs(
     batches: Iterable[int],
     artifacts: Mapping[str, tuple[Artifact, ...]],
     links: Mapping[LinkKey, tuple[str, Peer]],
+    terrain: Terrain | None = None,
 ) -> Needs:
     """The measurements behind every placement that could be chosen.
 
@@ -72,6 +80,7 @@ def needs(
         batches: Batch sizes to measure.
         artifacts: By pipeline, the files a probe of it needs.
         links: Pairs of devices that could be connected.
+        terrain: The fleet that is there.
     """
     ordered = sorted(queries, key=lambda query: query.id)
     scored = {query.pipeline for query in ordered if query.slo.accuracy is not None}
@@ -108,6 +117,9 @@ def needs(
         blocked=blocked,
         work=work,
         links={key: way for key, way in links.items() if key in wanted},
+        queries={query.id: query for query in ordered if query.id in by_query},
+        placements=placements,
+        terrain=terrain,
     )
 
 

@@ -1,30 +1,30 @@
-"""Who measures what next: needs, devices and samples in, commands out.
+"""The profiler's state machine: needs, devices and samples in, commands out.
 
-One probe at a time on a device, one device per class, free ones first; links before operators
-before accuracy, because the first are short and the last is long. A target is stopped as soon
-as its mean is known precisely enough. A probe whose device went away, or got a new session,
-is forgotten and what it lacked is given out again: its samples so far are kept, and scoring goes
-on after the last input that was scored. A score over few inputs because the probe was cut off
-counts as a failure, as does a device that is started anew amid scoring. What fails `attempts`
-times is given up for that incarnation of the device, with its cause; queries do not wait for it
-and the planner does not see it.
+What is wanted is the agenda's to say, where it is measured dispatch's; here probes are followed.
+A target ends as soon as nobody wants more of it. A probe whose device went away, or got a new
+session, is forgotten and what it lacked is given out again: its samples so far are kept, and
+scoring goes on after the last input that was scored. A score over few inputs because the probe
+was cut off counts as a failure, as does a device that is started anew amid a target. What fails
+`attempts` times is given up for that incarnation of the device, with its cause; queries do not
+wait for it and the planner does not see it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 
-from circinus.messages import CancelProbe, CommandResult, ProbeSamples
+from circinus.messages import CommandResult, ProbeSamples
+from circinus_coordinator.profiling.agenda import Agenda
 from circinus_coordinator.profiling.choice import able, preferred
 from circinus_coordinator.profiling.commands import (
     accuracy_command,
     link_command,
     operator_command,
 )
+from circinus_coordinator.profiling.dispatch import Plan, Shares, next_probes
 from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey
+from circinus_coordinator.profiling.ledger import START_S, Ledger
 from circinus_coordinator.profiling.needs import Needs
 from circinus_coordinator.profiling.orders import (
     DeviceProgress,
@@ -34,31 +34,16 @@ from circinus_coordinator.profiling.orders import (
     ProbeDevice,
     Send,
 )
+from circinus_coordinator.profiling.probes import Probe, Running, cancel
 from circinus_coordinator.profiling.settings import ProfilingSettings
+from circinus_coordinator.profiling.spending import Spending
 from circinus_coordinator.profiling.summary import Summary
 
 __all__ = ["Profiler"]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Probe:
-    request_id: str
-    device: ProbeDevice
-    keys: list[Key]
-    text: str
-    deadline: float
-    closed: set[int] = field(default_factory=set)
-    scored: dict[int, int] = field(default_factory=dict)  # place of a target's next score
-    ends: frozenset[str] = frozenset()
-
-    @property
-    def open(self) -> list[Key]:
-        """Targets that still get samples."""
-        return [key for target, key in enumerate(self.keys) if target not in self.closed]
-
-
 class Profiler:
-    """The state machine; time comes with the events, in seconds.
+    """See the module; time comes with the events, in seconds.
 
     Args:
         prefix: Makes request ids unique among all runs of all coordinators.
@@ -72,58 +57,73 @@ class Profiler:
         self._count = 0
         self._needs = Needs()
         self._devices: dict[str, ProbeDevice] = {}
-        self._known: dict[Key, Summary] = {}
-        self._renewed: dict[Key, Summary] = {}  # the old ones hold until these are done
-        self._probes: dict[str, _Probe] = {}
-        self._lost: dict[str, _Probe] = {}  # the last probe each device did not end
+        self._ledger = Ledger()
+        self._agenda = Agenda(settings, self._ledger)
+        self._shares = Shares(settings)
+        self._running = Running()
+        self._lost: dict[str, Probe] = {}  # the last probe each device did not end
         self._shown: dict[Key, str] = {}  # the device a target was last given to
+        self.spending = Spending()
 
     def restore(self, rows: Mapping[Key, Summary]) -> None:
         """What an earlier run kept, but for what is no measurement: that is measured again."""
         for key, summary in rows.items():
             summary.clean()
             if summary.usable(key) or summary.cause is not None:
-                self._known[key] = summary
+                self._ledger.rows[key] = summary
 
     # ---- what there is ----------------------------------------------------------------------
-
-    def summary(self, key: Key) -> Summary | None:
-        """A target that is done and has a result."""
-        found = self._known.get(key)
-        return found if found and found.done and found.cause is None else None
-
-    def missing(self, query: str) -> set[Key]:
-        """What a query still waits for."""
-        wanted = self._needs.by_query.get(query, frozenset())
-        return {key for key in wanted if not self._done(key)}
 
     @property
     def needs(self) -> Needs:
         """What is wanted now."""
         return self._needs
 
+    @property
+    def version(self) -> int:
+        """Changes whenever planning anew may give something else."""
+        return self._agenda.version
+
+    def ready(self, query: str) -> bool:
+        """It may be planned: some plan can be promised, or nothing more is to be known."""
+        return self._agenda.ready(query)
+
+    def missing(self, query: str) -> set[Key]:
+        """What a query still waits for."""
+        return self._agenda.lacking(query)
+
+    def summary(self, key: Key) -> Summary | None:
+        """A target with a result that may be told."""
+        found = self._ledger.rows.get(key)
+        return found if found and found.cause is None and self._agenda.tell(key) else None
+
     def measured_by(self, key: Key) -> frozenset[str]:
         """Devices that the samples of a target are known to come from."""
-        summary = self._known.get(key)
+        summary = self._ledger.rows.get(key)
         return (
             frozenset(take.device for take in summary.takes if take.device)
             if summary
-            else frozenset()
+            else (frozenset())
         )
 
     def results(self) -> dict[Key, Summary]:
-        """All that is done, given up included."""
-        return {key: summary for key, summary in self._known.items() if summary.done}
+        """All that the planner may be told, given up included."""
+        return {key: row for key, row in self._ledger.rows.items() if self._agenda.tell(key)}
+
+    def mean_accuracy(self, key: AccuracyKey) -> float | None:
+        """Of a vector; never above a floor it is not certain to reach."""
+        return self._agenda.mean_accuracy(key)
 
     def progress(self) -> tuple[int, int, list[DeviceProgress]]:
-        """Targets done, targets known to be needed, and the same by device."""
+        """Targets that have what was asked for, targets asked for, and the same by device."""
         done: dict[str, int] = {}
         total: dict[str, int] = {}
         for key in self._needs.keys:
-            device = self._shown.get(key) or self._likely(key) or "-"
-            total[device] = total.get(device, 0) + 1
-            done[device] = done.get(device, 0) + self._done(key)
-        running = {probe.device.id: probe.text for probe in self._probes.values()}
+            if self._agenda.upto(key) or self._ledger.count(key) or self._ledger.over(key):
+                device = self._shown.get(key) or self._likely(key) or "-"
+                total[device] = total.get(device, 0) + 1
+                done[device] = done.get(device, 0) + self._agenda.met(key)
+        running = {probe.device.id: probe.text for probe in self._running}
         rows = [
             DeviceProgress(
                 device=device,
@@ -140,116 +140,144 @@ class Profiler:
     def on_needs(self, needs: Needs, now: float) -> list[Instruction]:
         """Queries, pipelines or the fleet changed."""
         self._needs = needs
-        wanted = {*needs.keys, *needs.extra}
-        orders: list[Instruction] = []
-        for probe in list(self._probes.values()):
-            if not wanted.intersection(probe.open):
-                orders.append(self._cancel(probe))
-                orders += self._drop(probe)
-        return orders + self._schedule(now)
+        self._try_again()
+        self._agenda.on_needs(needs)
+        return self._unwanted(now) + self._schedule(now)
 
     def on_devices(self, devices: Mapping[str, ProbeDevice], now: float) -> list[Instruction]:
         """Devices came, went, or have a new session."""
         self._devices = dict(devices)
-        kept: list[Instruction] = []
-        for probe in list(self._probes.values()):
+        orders: list[Instruction] = []
+        for probe in self._running:
             present = devices.get(probe.device.id)
             session = present and (present.boot_id, present.session)
             if session != (probe.device.boot_id, probe.device.session):
-                kept += self._drop(probe)
+                orders += self._drop(probe, now)
                 self._lost[probe.device.id] = probe
-        kept += [order for device in devices.values() for order in self._returned(device)]
-        return kept + self._schedule(now)
+        for device in devices.values():
+            orders += self._returned(device)
+        self._try_again()
+        return orders + self._schedule(now)
 
     def on_samples(self, message: ProbeSamples, now: float) -> list[Instruction]:
         """Samples came in."""
-        probe = self._probes.get(message.request_id)
-        if (
-            probe is None
-            or probe.device.id != message.device
-            or not 0 <= message.target < len(probe.keys)
-            or message.target in probe.closed
-        ):
+        probe = self._running.get(message.request_id, message.device)
+        target = message.target
+        if probe is None or not 0 <= target < len(probe.keys) or target in probe.closed:
             return []
-        key = probe.keys[message.target]
-        summary = self._growing(key)
+        key = probe.keys[target]
+        summary = self._ledger.growing(key)
+        before = summary.samples
         # An older agent begins with the first input, wherever it was told to.
-        first = probe.scored.get(message.target, 0) if message.first is None else message.first
-        probe.scored[message.target] = first + len(message.scores)
+        first = probe.scored.get(target, 0) if message.first is None else message.first
+        probe.scored[target] = first + len(message.scores)
         summary.take(message, first=first, time_s=self._epoch_s + now)
+        if summary.samples > before:
+            probe.gained.add(target)
+            self._agenda.on_samples(key)
         if message.done:
-            return self._close(probe, message.target, message.cause)
-        if isinstance(key, OperatorKey) and summary.enough(self._enough([key])):
-            kept = self._close(probe, message.target, None)
-            return [*kept, self._cancel(probe, [message.target])]
+            if isinstance(key, AccuracyKey) and message.cause is None:
+                # An older agent does not say how many there are, but scores all it was allowed.
+                summary.population = summary.population or summary.samples or None
+            return self._close(probe, target, message.cause)
+        if not isinstance(key, LinkKey) and self._enough(key):
+            kept = self._close(probe, target, None)
+            return [*kept, cancel(probe, self._request_id(), [target])]
         probe.deadline = max(probe.deadline, now + self._settings.answer_s)
         return []
 
     def on_result(self, message: CommandResult, now: float) -> list[Instruction]:
         """A probe is over."""
-        probe = self._probes.get(message.request_id)
-        if probe is None or probe.device.id != message.device:
+        probe = self._running.get(message.request_id, message.device)
+        if probe is None:
             return []
         return self._end(probe, message.error if not message.ok else None, now)
+
+    def on_tick(self, now: float) -> list[Instruction]:
+        """Time passed."""
+        self._agenda.on_tick()
+        orders = self._unwanted(now)
+        for probe in self._running:
+            if now >= probe.deadline:
+                orders.append(cancel(probe, self._request_id()))
+                orders += self._end(probe, "did not answer in time", now)
+        return orders + self._schedule(now)
+
+    def widen(self, queries: list[str], now: float) -> list[Instruction]:
+        """These got no room by the last decision: look for other plans for them."""
+        for query in queries:
+            self._agenda.widen(query)
+        return self._schedule(now)
 
     def stale(self, keys: Iterable[Key], now: float) -> list[Instruction]:
         """Measure these anew; what is known of them holds until then."""
         for key in keys:
-            if key in self._known and self._known[key].done:
-                self._renewed.setdefault(key, Summary())
+            if self._ledger.over(key):
+                self._ledger.renewed.setdefault(key, Summary())
         return self._schedule(now)
 
     def forget(self, device_class: str, *, before_s: float = math.inf) -> None:
         """What was measured of a class before this Unix time holds no more."""
-        for key, summary in list(self._known.items()):
-            if not isinstance(key, OperatorKey) or key.device_class != device_class:
-                continue
-            if any((take.time_s or 0.0) < before_s for take in summary.takes):
-                del self._known[key]
-                self._renewed.pop(key, None)
-
-    def on_tick(self, now: float) -> list[Instruction]:
-        """Time passed."""
-        orders: list[Instruction] = []
-        for probe in list(self._probes.values()):
-            if now >= probe.deadline:
-                orders.append(self._cancel(probe))
-                orders += self._end(probe, "did not answer in time", now)
-        return orders + self._schedule(now)
+        gone = [
+            key
+            for key, summary in self._ledger.rows.items()
+            if isinstance(key, OperatorKey)
+            and key.device_class == device_class
+            and any((take.time_s or 0.0) < before_s for take in summary.takes)
+        ]
+        for key in gone:
+            self._ledger.forget(key)
+        self._agenda.restart(gone)
 
     # ---- ends -------------------------------------------------------------------------------
 
-    def _end(self, probe: _Probe, error: str | None, now: float) -> list[Instruction]:
+    def _enough(self, key: Key) -> bool:
+        """Nobody wants more of it now, nor soon at little cost."""
+        if not self._agenda.met(key):
+            return False
+        if self._agenda.checking(key):
+            return True
+        n, least = self._ledger.count(key), self._settings.min_samples
+        if not (self._settings.seek and isinstance(key, OperatorKey)) or n >= least:
+            return True
+        mean_s = float(self._ledger.array(key, "latency_ms").mean()) / 1e3
+        return (least - n) * mean_s > START_S  # else to start it over would take longer
+
+    def _end(self, probe: Probe, error: str | None, now: float) -> list[Instruction]:
         orders: list[Instruction] = []
         for target in range(len(probe.keys)):
             if target not in probe.closed:
                 orders += self._close(probe, target, error or "no samples came")
-        del self._probes[probe.request_id]
+        self._remove(probe, now)
         return orders + self._schedule(now)
 
-    def _close(self, probe: _Probe, target: int, cause: str | None) -> list[Instruction]:
+    def _remove(self, probe: Probe, now: float) -> None:
+        self._running.remove(probe)
+        self._shares.ended(probe, now)
+        self.spending.ended(probe, now)
+
+    def _close(self, probe: Probe, target: int, cause: str | None) -> list[Instruction]:
         """A target gets no more samples from this probe: done, given up, or to be tried again."""
         probe.closed.add(target)
         key = probe.keys[target]
-        summary = self._growing(key)
+        summary = self._ledger.growing(key)
         cut_off = cause is not None and summary.cut_off(key, self._settings)
-        if summary.usable(key) and not cut_off:
-            summary.done = True
-            summary.cause = None
-            self._known[key] = summary
-            self._renewed.pop(key, None)
+        vain = summary.done and target not in probe.gained and not self._agenda.met(key)
+        if summary.usable(key) and not (cut_off or vain):
+            summary.done, summary.cause, summary.attempts = True, None, 0
+            self._agenda.on_samples(key)
+            self._ledger.settle(key)
         else:
             self._failed(summary, cause or "no samples came", probe.device.boot_id)
-        if key in self._renewed:  # the old ones go on holding
-            if summary.done:
-                del self._renewed[key]
-            return []
+            if key in self._ledger.renewed:  # the old ones go on holding
+                if summary.done:
+                    del self._ledger.renewed[key]
+                return []
+            if summary.done and self._settings.seek and self._agenda.enough_to_tell(key):
+                summary.cause = None  # there will be no more, but what there is will do
+                self._ledger.exhausted.add(key)
+        self._agenda.on_samples(key)
         return [Keep(key=key, summary=summary)] if summary.done or summary.samples else []
-
-    def _growing(self, key: Key) -> Summary:
-        """What samples of a target go into."""
-        renewed = self._renewed.get(key)
-        return self._known.setdefault(key, Summary()) if renewed is None else renewed
 
     def _failed(self, summary: Summary, cause: str, boot_id: str) -> None:
         summary.attempts += 1
@@ -257,14 +285,23 @@ class Profiler:
         summary.boot_id = boot_id
         summary.done = summary.attempts >= self._settings.attempts
 
-    def _drop(self, probe: _Probe) -> list[Instruction]:
+    def _drop(self, probe: Probe, now: float) -> list[Instruction]:
         """Nobody waits for it any more; what it has is kept."""
-        del self._probes[probe.request_id]
-        known = [(key, self._known[key]) for key in probe.open if key in self._known]
+        self._remove(probe, now)
+        known = [(key, self._ledger.rows[key]) for key in probe.open if key in self._ledger.rows]
         return [Keep(key=key, summary=summary) for key, summary in known if summary.samples]
 
+    def _unwanted(self, now: float) -> list[Instruction]:
+        """Give up probes of which nobody wants anything any more."""
+        orders: list[Instruction] = []
+        for probe in self._running:
+            if all(self._agenda.met(key) for key in probe.open):
+                orders.append(cancel(probe, self._request_id()))
+                orders += self._drop(probe, now)
+        return orders
+
     def _returned(self, device: ProbeDevice) -> list[Instruction]:
-        """A device that was started anew amid scoring: perhaps the operators brought it down.
+        """A device that was started anew amid a target: perhaps that brought it down.
 
         One that only lost its connection is not to blame.
         """
@@ -272,39 +309,29 @@ class Profiler:
         if probe is None or device.boot_id == probe.device.boot_id:
             return []
         kept: list[Instruction] = []
-        elsewhere = {key for other in self._probes.values() for key in other.keys}
-        for key in probe.open:
-            if isinstance(key, AccuracyKey) and not (key in elsewhere or self._done(key)):
-                summary = self._known.setdefault(key, Summary())
-                self._failed(summary, "the device was started anew", device.boot_id)
-                if summary.done:
-                    kept.append(Keep(key=key, summary=summary))
+        elsewhere = self._running.keys
+        for key in probe.suspects:
+            if isinstance(key, LinkKey) or key in elsewhere or self._agenda.met(key):
+                continue
+            summary = self._ledger.row(key)
+            self._failed(summary, "the device was started anew", device.boot_id)
+            if summary.done:
+                kept.append(Keep(key=key, summary=summary))
+                self._agenda.on_samples(key)
         return kept
 
-    def _cancel(self, probe: _Probe, targets: list[int] | None = None) -> Send:
-        return Send(
-            device=probe.device.id,
-            command=CancelProbe(
-                request_id=self._request_id(),
-                boot_id=probe.device.boot_id,
-                session=probe.device.session,
-                probe=probe.request_id,
-                targets=targets,
-            ),
-        )
-
-    def _done(self, key: Key) -> bool:
-        if key in self._renewed:
-            return False
-        summary = self._known.get(key)
-        if summary is None or not summary.done:
-            return False
-        return summary.cause is None or not self._worth_another_try(key, summary)
-
-    def _worth_another_try(self, key: Key, summary: Summary) -> bool:
-        """It failed, but all devices that could be asked have been started anew since."""
-        boots = {device.boot_id for device in self._able(key)}
-        return bool(boots) and summary.boot_id not in boots
+    def _try_again(self) -> None:
+        """Have targets measured that failed on devices that were all started anew since."""
+        again = []
+        for key in self._needs.keys:
+            if self._ledger.given_up(key):
+                summary = self._ledger.rows[key]
+                boots = {d.boot_id for d in able(key, self._devices.values(), self._needs)}
+                if boots and summary.boot_id not in boots:
+                    summary.done, summary.attempts, summary.cause = False, 0, None
+                    again.append(key)
+        if again:
+            self._agenda.restart(again)
 
     # ---- beginnings -------------------------------------------------------------------------
 
@@ -313,129 +340,52 @@ class Profiler:
         return f"{self._prefix}-{self._count}"
 
     def _schedule(self, now: float) -> list[Instruction]:
-        orders: list[Instruction] = []
-        taken = {key for probe in self._probes.values() for key in probe.keys}
-        wanted = [*self._needs.keys, *self._needs.extra]
-        missing = [key for key in wanted if key not in taken and not self._done(key)]
-        for key in missing:
-            summary = self._known.get(key)
-            if summary is not None and summary.done and key not in self._renewed:
-                # Given up once; worth another try, beside the samples there are.
-                summary.done, summary.attempts, summary.cause = False, 0, None
-        links = [key for key in missing if isinstance(key, LinkKey)]
-        operators = [key for key in missing if isinstance(key, OperatorKey)]
-        accuracy = [key for key in missing if isinstance(key, AccuracyKey)]
-        orders += self._links(links, now)
-        orders += self._operators(operators, now)
-        orders += self._accuracy(accuracy, now)
-        return orders
-
-    def _links(self, missing: list[LinkKey], now: float) -> list[Send]:
-        orders = []
-        for key in missing:
-            caller, peer = self._needs.links[key]
-            if {caller, peer.device} <= self._free():
-                device = self._devices[caller]
-                command = link_command(self._request_id(), device, peer)
-                text = f"link to {peer.device}"
-                ends = frozenset({peer.device})
-                orders.append(self._start(device, [key], command, text, now, ends))
-        return orders
-
-    def _operators(self, missing: list[OperatorKey], now: float) -> list[Send]:
-        orders = []
-        for device_class in sorted({key.device_class for key in missing}):
-            if any(_measures_class(probe, device_class) for probe in self._probes.values()):
-                continue
-            mine = [key for key in missing if key.device_class == device_class]
-            device = self._pick(self._able(mine[0]))
-            if device is None:
-                continue
-            pipeline = mine[0].pipeline
-            chunk = [
-                key
-                for key in mine
-                if key.pipeline == pipeline and device.offers(key.implementation)
-            ][: self._settings.operator_chunk]
-            work = self._needs.work[pipeline]
-            enough = self._enough(chunk)
-            command = operator_command(self._request_id(), device, work, chunk, enough)
-            orders.append(self._start(device, chunk, command, f"{pipeline}: operators", now))
-        return orders
-
-    def _enough(self, keys: Sequence[OperatorKey]) -> ProfilingSettings:
-        """When targets of one class have samples enough."""
-        most = max(self._needs.extra.get(key, 0) for key in keys)
-        if not most:
-            return self._settings
-        return dataclasses.replace(self._settings, min_samples=most, max_samples=most)
-
-    def _accuracy(self, missing: list[AccuracyKey], now: float) -> list[Send]:
-        orders = []
-        for pipeline in sorted({key.pipeline for key in missing}):
-            if any(_scores(probe, pipeline) for probe in self._probes.values()):
-                continue
-            mine = [key for key in missing if key.pipeline == pipeline]
-            device = self._pick(preferred(mine[0], self._devices.values(), self._needs))
-            if device is None:
-                continue
-            chunk = mine[: self._settings.accuracy_chunk]
-            work = self._needs.work[pipeline]
-            first = [known.next_input if (known := self._known.get(key)) else 0 for key in chunk]
-            command = accuracy_command(
-                self._request_id(), device, work, chunk, self._settings, first=first
-            )
-            orders.append(self._start(device, chunk, command, f"{pipeline}: accuracy", now))
-        return orders
-
-    def _start(
-        self,
-        device: ProbeDevice,
-        keys: Sequence[Key],
-        command: ProbeCommand,
-        text: str,
-        now: float,
-        ends: frozenset[str] = frozenset(),
-    ) -> Send:
-        self._probes[command.request_id] = _Probe(
-            request_id=command.request_id,
-            device=device,
-            keys=list(keys),
-            text=text,
-            deadline=now + command.budget_s + self._settings.answer_s,
-            ends=ends,
+        plans = next_probes(
+            now,
+            settings=self._settings,
+            needs=self._needs,
+            agenda=self._agenda,
+            ledger=self._ledger,
+            devices=self._devices,
+            running=self._running,
+            shares=self._shares,
         )
-        for key in keys:
-            self._shown[key] = device.id
-        return Send(device=device.id, command=command, text=text)
+        return [self._start(plan, now) for plan in plans]
 
-    # ---- devices ----------------------------------------------------------------------------
+    def _start(self, plan: Plan, now: float) -> Send:
+        command = self._command(plan)
+        self._running.add(
+            Probe(
+                command=command,
+                device=plan.device,
+                keys=list(plan.keys),
+                text=plan.text,
+                started=now,
+                deadline=now + command.budget_s + self._settings.answer_s,
+                ends=plan.ends,
+                refining=plan.refining,
+            )
+        )
+        for key in plan.keys:
+            self._shown[key] = plan.device.id
+        return Send(device=plan.device.id, command=command, text=plan.text)
 
-    def _free(self) -> set[str]:
-        limit = self._settings.max_parallel
-        if limit is not None and len(self._probes) >= limit:
-            return set()
-        taken = {probe.device.id for probe in self._probes.values()}
-        taken.update(end for probe in self._probes.values() for end in probe.ends)
-        return set(self._devices) - taken
-
-    def _pick(self, candidates: list[ProbeDevice]) -> ProbeDevice | None:
-        free = self._free()
-        return next((device for device in candidates if device.id in free), None)
-
-    def _able(self, key: Key) -> list[ProbeDevice]:
-        return able(key, self._devices.values(), self._needs)
+    def _command(self, plan: Plan) -> ProbeCommand:
+        request_id, device, first = self._request_id(), plan.device, plan.keys[0]
+        if isinstance(first, LinkKey):
+            return link_command(request_id, device, self._needs.links[first][1])
+        work = self._needs.work[first.pipeline]
+        if isinstance(first, OperatorKey):
+            operators = [key for key in plan.keys if isinstance(key, OperatorKey)]
+            few = max(self._needs.extra.get(key, 0) for key in operators)
+            return operator_command(request_id, device, work, operators, self._settings, few)
+        vectors = [key for key in plan.keys if isinstance(key, AccuracyKey)]
+        spans = []
+        for key in vectors:
+            begin = self._ledger.growing(key).next_input
+            spans.append((begin, max(self._agenda.upto(key) - begin, 1)))
+        return accuracy_command(request_id, device, work, vectors, self._settings, spans)
 
     def _likely(self, key: Key) -> str | None:
         found = preferred(key, self._devices.values(), self._needs)
         return found[0].id if found else None
-
-
-def _measures_class(probe: _Probe, device_class: str) -> bool:
-    key = probe.keys[0]
-    return isinstance(key, OperatorKey) and key.device_class == device_class
-
-
-def _scores(probe: _Probe, pipeline: str) -> bool:
-    key = probe.keys[0]
-    return isinstance(key, AccuracyKey) and key.pipeline == pipeline

@@ -28,6 +28,10 @@ __all__ = ["Ask", "Book", "Chosen", "Menu", "Rules", "Seeker", "Wants"]
 # From so many samples on a plan may be promised.
 _SURVIVED = 32
 _NEVER = 1e-300
+_OPTIMISM = 3.0  # standard errors of a price
+# Guesses of service times (`surrogate.Speeds`) are off by some 20 %, seldom by half.
+_CHEAPER, _GUESS_SD, _QUICKER = 0.85, 0.2, 0.5
+_SLACK = 1.2  # of a few samples' slowest, for what more will bring
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -62,6 +66,15 @@ class Menu:
         longest: Floats = np.max(along, axis=0)
         return longest
 
+    def all_latency_ms(self, plans: Ints, service_ms: Floats) -> Floats:
+        """`(m, n)` of m plans, from `(m, operators, n)` service times."""
+        along = [
+            service_ms[:, list(path)].sum(axis=1) + self.extra_ms[plans, k, None]
+            for k, path in enumerate(self.paths)
+        ]
+        longest: Floats = np.max(along, axis=0)
+        return longest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
@@ -87,6 +100,8 @@ class Rules:
         first: Samples every part gets before it is looked at closely.
         most_samples: Of a latency.
         most_scores: Labelled inputs there are.
+        plausible: A latency that could not be settled with `most_samples` may be promised where
+            the samples themselves meet it; else it is not.
         doubtful: Standard deviations by which an accuracy nobody scored must seem to miss the
             floor before its plans are passed over.
     """
@@ -96,6 +111,7 @@ class Rules:
     first: int = 3
     most_samples: int = 4000
     most_scores: int = 500
+    plausible: bool = False
     doubtful: float = 3.0
 
 
@@ -107,11 +123,15 @@ class Book:
         service_ms: By part.
         usd: By part, per request.
         scores: By config vector.
+        guessed_ms: Of parts without samples that are not worth any before a plan with them is
+            looked at: what they may take; with `guessed_usd`.
     """
 
     service_ms: dict[int, Floats] = field(default_factory=dict)
     usd: dict[int, Floats] = field(default_factory=dict)
     scores: dict[int, Floats] = field(default_factory=dict)
+    guessed_ms: dict[int, float] = field(default_factory=dict)
+    guessed_usd: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,28 +168,56 @@ class Seeker:
         self._out = np.zeros(len(menu.parts), dtype=np.bool_)
         self._doubtful = np.zeros(len(menu.parts), dtype=np.bool_)
         self._missed: set[int] = set()  # vectors
+        self._accurate_vectors: set[int] = set()
         # In the order in which each got its level:
         self._scored: list[int] = []  # vectors
         self._promised: list[int] = []  # plans
         self._used = np.unique(menu.parts)
 
-    def look(self, book: Book) -> Chosen | Wants:
-        """The decision, or what it lacks."""
+    def redraw(self, menu: Menu, rules: Rules) -> None:
+        """The same plans with other times and prices of the way."""
+        self._menu, self._rules = menu, rules
+
+    def leave_out(self, plans: NDArray[np.bool_]) -> None:
+        """Cross out plans for reasons of one's own."""
+        self._out |= plans
+
+    @property
+    def accurate(self) -> frozenset[int]:
+        """Vectors that are certain to reach the accuracy asked for."""
+        return frozenset(self._accurate_vectors)
+
+    @property
+    def missed(self) -> frozenset[int]:
+        """Vectors that are certain not to."""
+        return frozenset(self._missed)
+
+    def look(self, book: Book, beyond: NDArray[np.bool_] | None = None) -> Chosen | Wants:
+        """The decision, or what it lacks.
+
+        Args:
+            beyond: `(plans,)` those that are known already and no answer.
+        """
         first = {
             int(part): self._rules.first
-            for part in self._used
+            for part in np.unique(self._menu.parts[~self._out])
             if len(book.service_ms.get(int(part), ())) < self._rules.first
+            and int(part) not in book.guessed_ms
         }
         if first:
             return Wants(parts=first)
-        usd = self._menu.extra_usd + self._means(book.usd)[self._menu.parts].sum(axis=1)
+        usd, spread = self._usd(book)
         if self._ask.usd is not None:
-            self._out |= usd > self._ask.usd
+            self._out |= usd - _OPTIMISM * spread > self._ask.usd
         self._screen(book)
         self._pass_over(book)
         order = np.argsort(usd, kind="stable")
-        for plan in order[~self._out[order]].tolist():
-            found = self._test(plan, book)
+        seen = self._out if beyond is None else self._out | beyond
+        for plan in order[~seen[order]].tolist():
+            if self._ask.usd is not None and usd[plan] > self._ask.usd:
+                found = self._too_dear(plan, book)
+            else:
+                found = self._test(plan, book)
             if isinstance(found, Wants):
                 return found
             if found is Verdict.MET:
@@ -177,17 +225,98 @@ class Seeker:
             self._out[plan] = True
         return Chosen(plan=None, doubtful=int(self._doubtful.sum()))
 
+    def safe(self, book: Book, least: int) -> int | None:
+        """The cheapest plan that may be promised by what is known now, though a cheaper one may do.
+
+        Its accuracy is certain; its latency was met in as many samples as are asked for, and is
+        not certain to be missed.
+
+        Args:
+            least: Samples that each of its parts must have.
+        """
+        enough = np.zeros(int(self._used.max(initial=-1)) + 1, dtype=np.bool_)
+        for part in self._used:
+            enough[part] = len(book.service_ms.get(int(part), ())) >= least
+        able = np.flatnonzero(enough[self._menu.parts].all(axis=1) & ~self._out)
+        usd = self._usd(book)[0][able]
+        if self._ask.usd is not None:
+            able, usd = able[usd <= self._ask.usd], usd[usd <= self._ask.usd]
+        if self._ask.latency_ms is not None and len(able):
+            seen = self._first(book, least)[self._menu.parts[able]]
+            late = self._menu.all_latency_ms(able, seen) > self._ask.latency_ms
+            kept = (~late).mean(axis=1) >= self._ask.within
+            able, usd = able[kept], usd[kept]
+        for plan in able[np.argsort(usd, kind="stable")].tolist():
+            if self._ask.latency_ms is not None:
+                hits = self._hits(plan, book)
+                if hits.mean() < self._ask.within:
+                    continue
+            if self._accurate(plan, book) is Verdict.MET:
+                return int(plan)
+        return None
+
+    def soonest(self, book: Book, cost_s: Floats, vector_s: Floats) -> int | None:
+        """The plan that could be promised soonest, if it is what it seems to be.
+
+        Args:
+            cost_s: `(parts,)` time until there are samples enough of each.
+            vector_s: `(vectors,)` the same of scores; inf where a vector seems too poor.
+        """
+        seen = np.zeros(int(self._used.max(initial=-1)) + 1, dtype=np.bool_)
+        for part in self._used:
+            seen[part] = len(book.service_ms.get(int(part), ())) >= self._rules.first
+        able = np.flatnonzero(seen[self._menu.parts].all(axis=1) & ~self._out)
+        if self._ask.usd is not None:
+            able = able[self._usd(book)[0][able] <= self._ask.usd]
+        if self._ask.latency_ms is not None and len(able):
+            service = self._first(book, self._rules.first)[self._menu.parts[able]]
+            slow = self._menu.all_latency_ms(able, service).max(axis=1) * _SLACK
+            able = able[slow <= self._ask.latency_ms]
+        took = cost_s[self._menu.parts[able]].sum(axis=1) + vector_s[self._menu.vector[able]]
+        if not np.isfinite(took).any():
+            return None
+        return int(able[int(took.argmin())])
+
+    def fastest(self, book: Book, plans: Ints) -> int:
+        """The fastest of these plans, in the mean; all of their parts have samples."""
+        mean = np.zeros((int(self._used.max(initial=-1)) + 1, 1))
+        for part in self._used:
+            samples = book.service_ms.get(int(part))
+            if samples is not None and len(samples):
+                mean[part] = samples.mean()
+        ms = self._menu.all_latency_ms(plans, mean[self._menu.parts[plans]])
+        return int(plans[int(ms[:, 0].argmin())])
+
     # ---- one plan ---------------------------------------------------------------------------
 
     def _test(self, plan: int, book: Book) -> Verdict | Wants:
         """Late ones fall after a few samples; to promise a latency costs most, so it comes last."""
         if int(self._menu.vector[plan]) in self._missed:
             return Verdict.MISSED
+        if lacking := self._unseen(plan, book):
+            return lacking
         for step in (self._hardly_late, self._accurate, self._in_time):
             found = step(plan, book)
             if found is not Verdict.MET:
                 return found
         return Verdict.MET
+
+    def _unseen(self, plan: int, book: Book) -> Wants | None:
+        """What it takes to know anything of the plan itself."""
+        first = self._rules.first
+        parts = [int(part) for part in self._menu.parts[plan]]
+        few = {part: first for part in parts if len(book.service_ms.get(part, ())) < first}
+        return Wants(parts=few) if few else None
+
+    def _too_dear(self, plan: int, book: Book) -> Verdict | Wants:
+        """A price that is little too high by few samples may be due to those."""
+        if lacking := self._unseen(plan, book):
+            return lacking
+        n = min(len(book.service_ms[int(part)]) for part in self._menu.parts[plan])
+        survived = min(_SURVIVED, self._rules.most_samples)
+        if n >= survived:
+            return Verdict.MISSED
+        return self._lacking(plan, book, min(2 * n, survived))
 
     def _hits(self, plan: int, book: Book) -> Floats:
         """Whether each sample of the plan is in time."""
@@ -203,8 +332,9 @@ class Seeker:
             return Verdict.MET
         hits, target = self._hits(plan, book), self._in_time_target
         said = verdict(hits, target, accept=_NEVER, reject=self._rules.delta)
-        if said is Verdict.OPEN and len(hits) < _SURVIVED:
-            return self._lacking(plan, book, min(2 * len(hits), _SURVIVED))
+        survived = min(_SURVIVED, self._rules.most_samples)
+        if said is Verdict.OPEN and len(hits) < survived:
+            return self._lacking(plan, book, min(2 * len(hits), survived))
         return Verdict.MISSED if said is Verdict.MISSED else Verdict.MET
 
     def _in_time(self, plan: int, book: Book) -> Verdict | Wants:
@@ -219,7 +349,8 @@ class Seeker:
         n = len(hits)
         if n + samples_to_go(hits, target, accept=accept) > rules.most_samples:
             self._doubtful[plan] = True
-            return Verdict.MISSED
+            plausible = rules.plausible and hits.mean() >= self._ask.within
+            return Verdict.MET if plausible else Verdict.MISSED
         return self._lacking(plan, book, min(2 * n, rules.most_samples))
 
     def _accurate(self, plan: int, book: Book) -> Verdict | Wants:
@@ -239,6 +370,8 @@ class Seeker:
         )
         if said is Verdict.MISSED:
             self._missed.add(vector)
+        elif said is Verdict.MET:
+            self._accurate_vectors.add(vector)
         if said is not Verdict.OPEN:
             return said
         return Wants(scores={vector: min(max(2 * n, 8), rules.most_scores)})
@@ -253,11 +386,34 @@ class Seeker:
 
     # ---- all plans --------------------------------------------------------------------------
 
-    def _means(self, samples: Mapping[int, Floats]) -> Floats:
-        means = np.zeros(int(self._used.max(initial=-1)) + 1)
+    def _usd(self, book: Book) -> tuple[Floats, Floats]:
+        """`(plans,)` price of each as it seems by now, and its standard error.
+
+        Parts without samples may be cheaper than guessed, so that none is passed over for a guess;
+        where there is no guess either they are left out.
+        """
+        mean = np.zeros(int(self._used.max(initial=-1)) + 1)
+        variance = np.zeros(len(mean))
         for part in self._used:
-            means[part] = samples[int(part)].mean()
-        return means
+            samples = book.usd.get(int(part))
+            if samples is not None and len(samples):
+                mean[part] = samples.mean()
+                variance[part] = samples.var() / len(samples)
+            elif (guess := book.guessed_usd.get(int(part))) is not None:
+                mean[part] = guess * _CHEAPER
+                variance[part] = (guess * _GUESS_SD) ** 2
+        usd: Floats = self._menu.extra_usd + mean[self._menu.parts].sum(axis=1)
+        return usd, np.sqrt(variance[self._menu.parts].sum(axis=1))
+
+    def _first(self, book: Book, n: int) -> Floats:
+        """`(parts, n)` the first service times of each; 0 where there are not so many."""
+        first = np.zeros((int(self._used.max(initial=-1)) + 1, n))
+        for part in self._used:
+            if len(samples := book.service_ms.get(int(part), ())) >= n:
+                first[part] = samples[:n]
+            elif int(part) in book.guessed_ms:
+                first[part] = book.guessed_ms[int(part)] * _QUICKER
+        return first
 
     def _screen(self, book: Book) -> None:
         """Cross out what was never in time in the first samples, where that is certain enough."""
@@ -266,20 +422,14 @@ class Seeker:
             1 / rules.delta
         ):
             return
-        first = np.zeros((int(self._used.max()) + 1, rules.first))
-        for part in self._used:
-            first[part] = book.service_ms[int(part)][: rules.first]
-        service = first[self._menu.parts]  # (plans, operators, first)
-        along = [
-            service[:, list(path)].sum(axis=1) + self._menu.extra_ms[:, k, None]
-            for k, path in enumerate(self._menu.paths)
-        ]
-        self._out |= (np.max(along, axis=0) > limit).all(axis=1)
+        left = np.flatnonzero(~self._out)
+        service = self._first(book, rules.first)[self._menu.parts[left]]
+        self._out[left] = (self._menu.all_latency_ms(left, service) > limit).all(axis=1)
 
     def _pass_over(self, book: Book) -> None:
         """Leave out vectors that are out of the question by what others scored."""
-        floor, least = self._ask.accuracy, 2 * self._menu.configs.shape[1]
-        if floor is None or len(book.scores) < least:
+        floor = self._ask.accuracy
+        if floor is None or not self._telling(book):
             return
         n = len(self._menu.configs)
         mean, samples = np.zeros(n), np.zeros(n, dtype=np.int64)
@@ -295,6 +445,17 @@ class Seeker:
         guess, sd = self._losses.predict(mean, samples)
         poor = (guess + self._rules.doubtful * sd < floor) & (samples == 0)
         self._out |= poor[self._menu.vector]
+
+    def _telling(self, book: Book) -> bool:
+        """Every config of every operator was seen in some vector, or vectors enough were."""
+        configs = self._menu.configs
+        if len(book.scores) >= 2 * configs.shape[1]:
+            return True
+        seen = configs[list(book.scores)]
+        return all(
+            len(np.unique(mine)) == len(np.unique(every))
+            for mine, every in zip(seen.T, configs.T, strict=True)
+        )
 
 
 def _level(tested: list[int], what: int, delta: float) -> float:

@@ -17,7 +17,7 @@ from circinus_coordinator.profiling.flukes import without_fluke
 from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey
 from circinus_coordinator.profiling.settings import ProfilingSettings
 
-__all__ = ["Summary", "Take", "operator_profile", "relative_half_width"]
+__all__ = ["Summary", "Take", "median", "operator_profile", "relative_half_width"]
 
 _Z_95 = 1.96
 # One sample may be a fluke of starting up; from two on there is a spread to look at.
@@ -222,6 +222,11 @@ def relative_half_width(samples: Sequence[float]) -> float:
     if mean <= 0:
         return 0.0
     return _Z_95 * statistics.stdev(samples, mean) / math.sqrt(len(samples)) / mean
+
+
+def median(samples: Sequence[float]) -> float | None:
+    """The lower one of two; None of nothing."""
+    return sorted(samples)[(len(samples) - 1) // 2] if samples else None
 
 
 def operator_profile(key: OperatorKey, summary: Summary) -> OperatorProfile:

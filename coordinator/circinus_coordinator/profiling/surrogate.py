@@ -1,4 +1,4 @@
-"""What accuracies of config vectors nobody has scored may be like.
+"""What may be expected of config vectors nobody has scored, and of parts nobody has measured.
 
 Used to decide what to score next and for nothing else: a value from here is marked
 `interpolated`, and no promise rests on it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Losses"]
+__all__ = ["Losses", "speeds"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -60,3 +60,27 @@ class Losses:
         variance = np.einsum("ij,ji->i", self._design, solved) + _MISFIT_SD**2
         accuracy = np.exp(log)
         return accuracy, accuracy * np.sqrt(variance)
+
+
+def speeds(known: Floats) -> Floats:
+    """Of one operator, by config and class, what is not known from what is.
+
+    A machine that takes twice as long for one config takes twice as long for another, nearly:
+    times are a product of one factor per config and one per class. Each gap is the median, over all
+    rectangles that it closes, of the product of two corners over the third.
+
+    Args:
+        known: `(configs, classes)` of any positive quantity; nan where it is not known.
+
+    Returns:
+        The same, filled in where a rectangle allows it.
+    """
+    found = known.copy()
+    for config, where in np.argwhere(np.isnan(known)).tolist():
+        rows = known[:, where, None] * known[config][None, :]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            guesses = rows / known
+        guesses = guesses[np.isfinite(guesses)]
+        if len(guesses):
+            found[config, where] = float(np.median(guesses))
+    return found

@@ -149,7 +149,7 @@ class FakeCoordinator:
 
     def progress(self) -> Progress:
         one = ProbeProgress(device="pi-1", done=2, total=5, running="detect")
-        return Progress(done=2, total=5, devices=[one])
+        return Progress(done=2, total=5, possible=9, device_s=1.5, devices=[one])
 
     def scenario(self) -> Scenario | None:
         return self.planned

@@ -233,7 +233,8 @@ def ask_for_b_too(world: World) -> None:
     keys = [k for k in world.fleet.keys if isinstance(k, OperatorKey) and k.device_class == "pi"]
     for key in keys:
         if key.operator == "b":
-            del world.bench.profiler._known[key]
+            world.bench.profiler._ledger.forget(key)
+    world.bench.profiler._agenda.restart(keys)
     world.bench.now += 1.0
     world.want()
 

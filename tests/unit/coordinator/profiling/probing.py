@@ -38,7 +38,7 @@ PIPELINE = Pipeline(
     input_bytes={"a": 1},
     accuracy=AccuracyTask(dataset="/data", metric="m:score"),
 )  # fmt: skip
-SETTINGS = ProfilingSettings(min_samples=4, max_samples=8, attempts=2, answer_s=5)
+SETTINGS = ProfilingSettings(seek=False, min_samples=4, max_samples=8, attempts=2, answer_s=5)
 ALL = {"q": [(op, d) for op in "ab" for d in ("pi1", "pi2", "dc")]}
 
 

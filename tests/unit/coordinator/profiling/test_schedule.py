@@ -448,7 +448,7 @@ def test_whatever_happens_everything_is_measured_in_the_end(events: list[tuple[s
                 bench.result(order, error="x")
             else:
                 bench.samples(order, latency_ms=STEADY)
-        running = [probe.device.id for probe in bench.profiler._probes.values()]
+        running = [probe.device.id for probe in bench.profiler._running]
         assert len(running) == len(set(running))
     bench.devices = {name: device(name, session=99) for name in names}
     bench.online()
