@@ -73,6 +73,7 @@ from circinus_coordinator.store import (
 
 __all__ = ["Core", "Upward"]
 
+_WHOLE = 1 - 1e-6  # of a query's traffic, but for rounding
 Upward = Status | Capabilities | Reported | ProbeSamples | CommandResult | Telemetry
 
 
@@ -336,6 +337,7 @@ class Core:
             MetaRecord(name=PLANNED, value=planned.id.encode()),
         ]
         admitted = {a.query for a in planned.decision.assignments if a.share > 0}
+        self.profiler.turned_away(_not_wholly(planned))
         effects.note(
             "decision",
             planned.id,
@@ -528,3 +530,11 @@ class Core:
         effects.records.append(MetaRecord(name=IN_FORCE, value=planned.id.encode()))
         effects.note("rollout", planned.id, "serving")
         return effects.add(self._needed(now))
+
+
+def _not_wholly(planned: Planned) -> set[str]:
+    """Queries of which some traffic was left out."""
+    shares = dict.fromkeys((query.id for query in planned.scenario.queries), 0.0)
+    for assignment in planned.decision.assignments:
+        shares[assignment.query] += assignment.share
+    return {query for query, share in shares.items() if share < _WHOLE}

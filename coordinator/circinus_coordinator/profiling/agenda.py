@@ -8,7 +8,7 @@ queries cost little.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
 from circinus.fleet import Link
@@ -48,11 +48,9 @@ class _Entry:
     step: Step = field(default_factory=Step)
     looked: bool = False
 
-    @property
-    def worth(self) -> float:
-        """Of one of the things it wants."""
-        whole = sum(self.queries.values()) * (_REFINING if self.step.safe else 1.0)
-        return whole / max(len(self.step.wants), 1)
+    def waiting(self, away: Container[str]) -> bool:
+        """One of its queries is not served for want of what it wants."""
+        return not self.step.safe or any(query in away for query in self.queries)
 
 
 class Agenda:
@@ -68,6 +66,8 @@ class Agenda:
         self._due: dict[Hashable, None] = {}  # all they wanted is there
         self._stale: dict[Hashable, None] = {}  # some of it is
         self._certified: dict[AccuracyKey, float] = {}
+        self._away: set[str] = set()  # queries that got no room
+        self._widening: set[str] = set()  # those that were not looked further for since
         self.version = 0
         """Changes whenever planning anew may give something else."""
 
@@ -144,12 +144,19 @@ class Agenda:
         """To all queries that want it: weighted requests per second that wait for it."""
         if self.checking(key):
             return _EXTRA
-        return sum(self._entries[name].worth for name in self._by_key.get(key, ()))
+        return sum(self._worth(self._entries[name]) for name in self._by_key.get(key, ()))
+
+    def _worth(self, entry: _Entry) -> float:
+        """Of one of the things it wants."""
+        whole = sum(entry.queries.values())
+        if not entry.waiting(self._away):
+            whole *= _REFINING
+        return whole / max(len(entry.step.wants), 1)
 
     def refining(self, key: Key) -> bool:
         """Nobody waits for it who has no plan yet."""
-        return not self.checking(key) and all(
-            self._entries[name].step.safe for name in self._by_key.get(key, ())
+        return not self.checking(key) and not any(
+            self._entries[name].waiting(self._away) for name in self._by_key.get(key, ())
         )
 
     def ready(self, query: str) -> bool:
@@ -200,6 +207,7 @@ class Agenda:
 
     def on_tick(self) -> None:
         """Time passed."""
+        self._widen()
         self._due |= self._stale
         self.settle(_PER_TICK)
 
@@ -212,15 +220,23 @@ class Agenda:
                 self._due[name] = None
         self.settle(len(self._entries))
 
-    def widen(self, query: str) -> bool:
-        """It got no room with the plans known: look for others."""
-        name = self._of.get(query)
-        entry = self._entries.get(name)
-        if entry is None or entry.step.wants or not entry.aim.widen():
-            return False
-        self._due[name] = None
-        self.settle(_PER_EVENT)
-        return True
+    def turned_away(self, queries: Iterable[str]) -> None:
+        """These were planned and got no room, or not for all of their traffic.
+
+        Once what they wanted is known, other plans are looked for, one more at first and with
+        every decision that leaves them out twice as many: perhaps there is room elsewhere.
+        """
+        self._away = set(queries)
+        self._widening = set(self._away)
+
+    def _widen(self) -> None:
+        for query in sorted(self._widening):
+            name = self._of.get(query)
+            entry = self._entries.get(name)
+            if entry is None or (entry.looked and not entry.step.wants):
+                self._widening.discard(query)
+                if entry is not None and entry.aim.widen():
+                    self._due[name] = None
 
     def settle(self, most: int) -> None:
         """Look at those that are due."""

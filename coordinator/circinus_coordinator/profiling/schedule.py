@@ -203,11 +203,9 @@ class Profiler:
                 orders += self._end(probe, "did not answer in time", now)
         return orders + self._schedule(now)
 
-    def widen(self, queries: list[str], now: float) -> list[Instruction]:
-        """These got no room by the last decision: look for other plans for them."""
-        for query in queries:
-            self._agenda.widen(query)
-        return self._schedule(now)
+    def turned_away(self, queries: Iterable[str]) -> None:
+        """These got no room by the last decision, or not for all of their traffic."""
+        self._agenda.turned_away(queries)
 
     def stale(self, keys: Iterable[Key], now: float) -> list[Instruction]:
         """Measure these anew; what is known of them holds until then."""

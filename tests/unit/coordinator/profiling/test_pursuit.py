@@ -129,3 +129,32 @@ def test_no_row_rests_on_a_few_samples() -> None:
     rows = [row for key, row in lab.profiler.results().items() if row.latency_ms]
     assert min(len(row.latency_ms) for row in rows) >= 20
     assert any(0 < len(r.latency_ms) < 20 for r in lab.profiler._ledger.rows.values())
+
+
+def test_a_query_without_room_is_looked_further_for_after_each_decision() -> None:
+    lab = Lab()
+    lab.want(LOOSE)
+    lab.run()
+    told, sent = lab.told(), lab.probes
+    lab.run()
+    assert lab.probes == sent  # nothing more while it is served
+    more = []
+    for _ in range(2):
+        lab.profiler.turned_away(["q"])
+        version = lab.profiler.version
+        lab.run()
+        assert lab.profiler.version != version  # worth planning again
+        assert lab.profiler.ready("q")
+        more.append(lab.told() - told)
+        told = lab.told()
+    assert all(more)
+
+
+def test_what_no_plan_can_do_is_not_looked_further_for() -> None:
+    lab = Lab()
+    lab.want(query(latency_ms=1))
+    lab.run()
+    sent = lab.probes
+    lab.profiler.turned_away(["q"])
+    lab.run()
+    assert lab.probes == sent
