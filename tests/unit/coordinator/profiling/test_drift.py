@@ -97,6 +97,21 @@ def test_differences_of_few_milliseconds_are_no_drift() -> None:
     assert _noticed(watch, _lognormal(2.0, 0.1), rng, messages=100) is None
 
 
+def test_what_was_served_is_a_finer_yardstick_than_a_profile_of_20_samples() -> None:
+    # Times that differ as much as by inputs: twice as slow is within what 20 samples leave open.
+    def noticed(messages: int) -> int:
+        found = 0
+        for seed in range(6):
+            rng = np.random.default_rng(seed)
+            watch = Watch(list(_lognormal(50, 0.8)(rng, 20)), DriftSettings())
+            assert _noticed(watch, _lognormal(50, 0.8), rng, messages=messages) is None
+            found += _noticed(watch, _lognormal(100, 0.8), rng, messages=60) is not None
+        return found
+
+    assert noticed(120) >= 4
+    assert noticed(5) <= 2
+
+
 def test_what_is_served_as_expected_is_worth_what_its_dependence_allows() -> None:
     rng = np.random.default_rng(5)
     watch = Watch(list(_lognormal(20, 0.1)(rng, 20)), DriftSettings(dependence_s=0.5))
