@@ -103,13 +103,13 @@ def test_what_was_served_is_a_finer_yardstick_than_a_profile_of_20_samples() -> 
         found = 0
         for seed in range(6):
             rng = np.random.default_rng(seed)
-            watch = Watch(list(_lognormal(50, 0.8)(rng, 20)), DriftSettings())
-            assert _noticed(watch, _lognormal(50, 0.8), rng, messages=messages) is None
-            found += _noticed(watch, _lognormal(100, 0.8), rng, messages=60) is not None
+            watch = Watch(list(_lognormal(50, 0.6)(rng, 20)), DriftSettings())
+            assert _noticed(watch, _lognormal(50, 0.6), rng, messages=messages) is None
+            found += _noticed(watch, _lognormal(100, 0.6), rng, messages=60) is not None
         return found
 
-    assert noticed(120) >= 4
-    assert noticed(5) <= 2
+    assert noticed(120) == 6
+    assert noticed(5) <= 3
 
 
 def test_what_is_served_as_expected_is_worth_what_its_dependence_allows() -> None:
