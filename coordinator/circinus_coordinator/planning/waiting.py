@@ -92,8 +92,7 @@ class Base:
         for column, name in enumerate(self.programme.resources):
             if self.step.compute[:, column].any():
                 more = self._device_wait(column, name, new["busy"], replicas)
-                variance = np.where(more.mean > mean, more.variance, variance)
-                mean = np.maximum(mean, more.mean)
+                mean, variance = mean + more.mean, variance + more.variance  # lines in a row
         longer = lengthened(new, Wait(mean, variance))
         first = wait(
             **longer, servers=replicas, utilisation=longer["busy"] / replicas, batch=self.step.batch
