@@ -64,6 +64,7 @@ class DriftSettings:
         tolerance: From so many times slower, or faster, on a device is no more like its class.
         least_ms: Smaller differences are the operating system's, not the operator's.
         false_alarm_days: Mean time between false alarms about one operator on one device, at least.
+        lasts_s: What lasts shorter is no drift: a neighbour's moment is not worth another plan.
         dependence_s: Batches that run within so long of one another count as one.
         hold_s: A device's factor is changed again after so long at the earliest, then twice...
         hold_cap_s: ...and at last this; as long without a change starts anew.
@@ -77,6 +78,7 @@ class DriftSettings:
     tolerance: float = 1.5
     least_ms: float = 3.0
     false_alarm_days: float = 30.0
+    lasts_s: float = 10.0
     dependence_s: float = 0.25
     hold_s: float = 10.0
     hold_cap_s: float = 1800.0
@@ -89,7 +91,8 @@ class DriftSettings:
         if not (math.isfinite(self.tolerance) and self.tolerance > 1):
             raise InvalidInput(f"must be above 1, not {self.tolerance!r}", key="tolerance")
         for name in (
-            "false_alarm_days", "dependence_s", "hold_s", "hold_cap_s", "again_s", "again_cap_s",
+            "false_alarm_days", "lasts_s", "dependence_s", "hold_s", "hold_cap_s", "again_s",
+            "again_cap_s",
         ):  # fmt: skip
             check.positive(getattr(self, name), name)
         check.not_negative(self.least_ms, "least_ms")
@@ -167,6 +170,8 @@ class Watch:
             self.worth = 0.0
         # Two sides, so half of the false alarms for each.
         if strongest.evidence < math.log(2 * self._settings.false_alarm_days * _DAY_S / _STEP_S):
+            return None
+        if strongest.seconds < self._settings.lasts_s:
             return None
         return Shift(
             ratio=ratio(strongest.since, self._expected),

@@ -91,6 +91,17 @@ def test_a_burst_of_slow_batches_within_a_moment_is_no_drift() -> None:
     assert _noticed(watch, _lognormal(20, 0.1), rng, messages=100) is None
 
 
+def test_what_lasts_shorter_than_asked_for_is_no_drift() -> None:
+    rng = np.random.default_rng(6)
+    watch = Watch(list(_lognormal(20, 0.1)(rng, 20)), DriftSettings(lasts_s=20.0))
+    for _ in range(10):
+        assert _noticed(watch, _lognormal(60, 0.1), rng, messages=8, batches=40) is None
+        assert _noticed(watch, _lognormal(20, 0.1), rng, messages=40, batches=40) is None
+    found = _noticed(watch, _lognormal(60, 0.1), rng, messages=12, batches=40)
+    assert found is not None
+    assert found[0] == 10
+
+
 def test_differences_of_few_milliseconds_are_no_drift() -> None:
     rng = np.random.default_rng(4)
     watch = Watch(list(_lognormal(0.5, 0.1)(rng, 20)), DriftSettings())
