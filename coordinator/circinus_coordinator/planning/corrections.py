@@ -8,9 +8,8 @@ the same machines take over the mean of those who were there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from circinus.decision import Decision, Plan
 from circinus.query import Query
@@ -48,14 +47,8 @@ class Shown:
         return limit_ms if doubtful else self.latency_ms
 
 
-class Rehearse(Protocol):
-    """Tries decisions out."""
-
-    def __call__(
-        self, scenario: Scenario, decision: Decision, *, thorough: bool
-    ) -> Sequence[Shown | None]:
-        """What was seen of each assignment, None where nothing was; thorough for promises."""
-        ...
+Rehearse = Callable[[Scenario, Decision], Sequence[Shown | None]]
+"""Tries a decision out: what was seen of each assignment, None where nothing was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -333,8 +333,9 @@ class Agenda:
         ask = ask_of(asker)
 
         def pursuit() -> Aim:
-            operators = [key for key in keys if isinstance(key, OperatorKey)]
-            vectors = [key for key in keys if isinstance(key, AccuracyKey)]
+            mine = [key for key in needs.keys if key in keys]  # in an order that stays the same
+            operators = [key for key in mine if isinstance(key, OperatorKey)]
+            vectors = [key for key in mine if isinstance(key, AccuracyKey)]
             plans = card(pipeline, ground, operators, vectors)
             if plans is None:
                 return everything()

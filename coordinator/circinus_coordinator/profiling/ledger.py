@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from circinus_coordinator.profiling.keys import Key, OperatorKey
 from circinus_coordinator.profiling.summary import Summary
 
-__all__ = ["START_S", "Ledger", "seconds"]
+__all__ = ["START_S", "UNKNOWN_S", "Ledger", "seconds"]
 
 Floats = NDArray[np.float64]
 _NOTHING: Floats = np.zeros(0)
@@ -18,7 +18,7 @@ _NOTHING: Floats = np.zeros(0)
 # To start an operator's process and load a model, before the first sample; typical of a small
 # machine, and no more than a guess by which probes are put in order.
 START_S = 2.0
-_UNKNOWN_S = 0.2  # a sample's, before there is one
+UNKNOWN_S = 0.2  # a sample's, before there is one
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ def seconds(key: Key, upto: int, ledger: Ledger) -> float:
     """What it may take of a device to have so many samples."""
     if isinstance(key, OperatorKey):
         had = ledger.array(key, "latency_ms")
-        each = float(had.mean()) / 1e3 if len(had) else _UNKNOWN_S
+        each = float(had.mean()) / 1e3 if len(had) else UNKNOWN_S
     else:
-        each = _UNKNOWN_S
+        each = UNKNOWN_S
     return START_S + max(upto - ledger.count(key), 1) * each

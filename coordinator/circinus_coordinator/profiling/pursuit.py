@@ -18,7 +18,7 @@ from circinus.fleet import DeviceClass
 from circinus.query import Query
 from circinus_coordinator.profiling.guesses import Guesses
 from circinus_coordinator.profiling.keys import AccuracyKey, Key, OperatorKey
-from circinus_coordinator.profiling.ledger import Ledger, seconds
+from circinus_coordinator.profiling.ledger import START_S, UNKNOWN_S, Ledger, seconds
 from circinus_coordinator.profiling.menu import Card
 from circinus_coordinator.profiling.seeking import Ask, Book, Rules, Seeker, Wants
 from circinus_coordinator.profiling.settings import ProfilingSettings
@@ -31,10 +31,7 @@ Bools = NDArray[np.bool_]
 
 # Scores of a vector before anything is said of it; as in `seeking`, which doubles from there.
 _FIRST_SCORES = 8
-_FEW_SCORES = 16
 _SURE_SCORES = 32  # as in `seeking`
-# Plans looked at beyond the first that lacks something.
-_AHEAD = 3
 # What the planner accepts is a mean at or above the floor; rounding must not stand between.
 _ROUNDING = 1e-8
 
@@ -153,6 +150,7 @@ class Pursuit:
         blank = card.menu([np.zeros(int(column.max()) + 1) for column in card.choice.T])
         self._seeker = Seeker(blank, self._ask, self._rules, Losses(card.configs))
         self._guesses = Guesses(card)
+        self._each_s = UNKNOWN_S  # for a score
         self._beyond = 0  # plans to be found beside the cheapest
         self._exhausted = False
 
@@ -208,6 +206,7 @@ class Pursuit:
                 book.service_ms[number] = latency_ms
                 book.usd[number] = self._usd(key, ledger, len(latency_ms))
         self._guesses.fill(book)
+        self._each_s = self._score_s(book)
         if self._floor is not None:
             for number, vector in enumerate(self._card.vectors):
                 if vector is not None and len(scores := ledger.array(vector, "scores")):
@@ -299,29 +298,58 @@ class Pursuit:
     def _ahead(self, wants: Wants, book: Book, passed: Bools) -> Wants:
         """What plans that come soon after will want is asked for with it, where it is little.
 
-        To start a probe takes as long as a few samples do.
+        That is as much as takes no longer than starting another probe does.
         """
-        rules = self._rules
-        parts, scores = dict(wants.parts), dict(wants.scores)
-        for _ in range(_AHEAD):
-            if any(n > _FEW_SCORES for n in wants.scores.values()) or any(
-                n > rules.first for n in wants.parts.values()
-            ):
-                break
+        rules, spent_s = self._rules, 0.0
+        parts, scores = dict(wants.parts), self._rounded(wants.scores, book)
+        while spent_s <= self._again_s:
             skip = passed | np.isin(self._card.vector, list(scores))
             skip |= np.isin(self._card.parts, list(parts)).any(axis=1)
             found = self._seeker.look(book, skip)
-            if not isinstance(found, Wants):
+            if not isinstance(found, Wants) or any(n > rules.first for n in found.parts.values()):
                 break
-            wants = found
-            parts |= wants.parts
-            scores |= wants.scores
-        for vector, n in scores.items():
-            had = book.scores.get(vector)
-            if had is not None and self._floor is not None and had.mean() >= self._floor:
-                n = max(n, _SURE_SCORES)  # it may well do: no promise is made on fewer
-            scores[vector] = min(n, rules.most_scores)
+            more = self._rounded(found.scores, book)
+            spent_s += START_S * len(found.parts)
+            spent_s += sum(
+                (n - len(book.scores.get(v, ()))) * self._each_s for v, n in more.items()
+            )
+            parts |= found.parts
+            scores |= more
         return Wants(parts=parts, scores=scores)
+
+    def _rounded(self, scores: Mapping[int, int], book: Book) -> dict[int, int]:
+        """All inputs, where the rest takes no longer than starting another probe.
+
+        A vector that may well do is scored on as many as a promise takes.
+        """
+        most = self._rules.most_scores
+        found = {}
+        for vector, n in scores.items():
+            had = book.scores.get(vector, np.zeros(0))
+            if (most - len(had)) * self._each_s <= self._again_s:
+                n = most
+            elif self._floor is not None and len(had) and had.mean() >= self._floor:
+                n = max(n, _SURE_SCORES)
+            found[vector] = min(n, most)
+        return found
+
+    @property
+    def _again_s(self) -> float:
+        """What starting another scoring probe takes: a process for each operator."""
+        return START_S * self._card.parts.shape[1]
+
+    def _score_s(self, book: Book) -> float:
+        """What one more score takes on a machine like the fastest of each operator's."""
+        known = np.full(len(self._card.keys), np.nan)
+        for part, samples in book.service_ms.items():
+            known[part] = samples.mean() / 1e3
+        total = 0.0
+        for column in self._card.parts.T:
+            mine = known[np.unique(column)]
+            mine = mine[~np.isnan(mine)]
+            # Half-way between a good config and a quick one.
+            total += float(np.median(mine)) if len(mine) else UNKNOWN_S / self._card.parts.shape[1]
+        return total
 
     def _promise(self, plan: int) -> dict[Key, int]:
         """What a plan needs so that the planner is told of it."""
@@ -400,8 +428,10 @@ class Pursuit:
         wants: dict[Key, int] = {}
         for vector, key in enumerate(self._card.vectors):
             if key is not None and apart[vector] <= 1:
-                n = _FIRST_SCORES if apart[vector] else _SURE_SCORES
-                wants[key] = min(n, self._rules.most_scores)
+                wants[key] = _FIRST_SCORES if apart[vector] else _SURE_SCORES
+                if self._rules.most_scores * self._each_s <= self._again_s:
+                    wants[key] = self._rules.most_scores
+                wants[key] = min(wants[key], self._rules.most_scores)
         return wants
 
 

@@ -23,7 +23,7 @@ from circinus_coordinator.profiling.commands import (
     operator_command,
 )
 from circinus_coordinator.profiling.dispatch import Plan, Shares, next_probes
-from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey
+from circinus_coordinator.profiling.keys import AccuracyKey, Key, LinkKey, OperatorKey, upstream
 from circinus_coordinator.profiling.ledger import START_S, Ledger
 from circinus_coordinator.profiling.needs import Needs
 from circinus_coordinator.profiling.orders import (
@@ -235,11 +235,14 @@ class Profiler:
             return False
         if self._agenda.checking(key):
             return True
-        n, least = self._ledger.count(key), self._settings.min_samples
-        if not (self._settings.seek and isinstance(key, OperatorKey)) or n >= least:
+        n, most = self._ledger.count(key), self._settings.max_samples
+        if not (self._settings.seek and isinstance(key, OperatorKey)) or n >= most:
             return True
+        pipeline = self._needs.work[key.pipeline].pipeline
+        # Whoever wants more later has to start it again, and all before it that make its inputs.
+        again_s = START_S * len(upstream(pipeline, {key.operator}))
         mean_s = float(self._ledger.array(key, "latency_ms").mean()) / 1e3
-        return (least - n) * mean_s > START_S  # else to start it over would take longer
+        return (most - n) * mean_s > again_s
 
     def _end(self, probe: Probe, error: str | None, now: float) -> list[Instruction]:
         orders: list[Instruction] = []

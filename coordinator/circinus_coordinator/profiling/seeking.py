@@ -294,7 +294,9 @@ class Seeker:
         if int(self._menu.vector[plan]) in self._missed:
             return Verdict.MISSED
         if lacking := self._unseen(plan, book):
-            return lacking
+            # Its accuracy may rule it out without it.
+            found = self._accurate(plan, book)
+            return lacking if found is Verdict.MET else found
         for step in (self._hardly_late, self._accurate, self._in_time):
             found = step(plan, book)
             if found is not Verdict.MET:
@@ -348,6 +350,8 @@ class Seeker:
             return said
         n = len(hits)
         if n + samples_to_go(hits, target, accept=accept) > rules.most_samples:
+            if rules.plausible and n < rules.most_samples and hits.mean() < 1:
+                return self._lacking(plan, book, min(2 * n, rules.most_samples))
             self._doubtful[plan] = True
             plausible = rules.plausible and hits.mean() >= self._ask.within
             return Verdict.MET if plausible else Verdict.MISSED

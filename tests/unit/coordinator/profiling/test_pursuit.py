@@ -3,7 +3,9 @@
 import itertools
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +17,16 @@ from lab import CLASSES, LINKS, PIPELINE, Lab, accuracy, mean_ms, query
 LOOSE = query(latency_ms=9000, accuracy=0.8)
 
 
-def cheapest(latency_ms: float, floor: float) -> tuple[float, list[tuple[str, str, str]]]:
-    """Price and rows of the best plan, by the truth; service times spread by some 15 %."""
-    found = []
+Row = tuple[str, str, str]
+
+
+def cheapest(latency_ms: float, floor: float, told: set[Row] | None = None) -> float:
+    """Price of the best plan by the truth, of these rows; service times spread by some 15 %."""
+    found = [math.inf]
     configs = [list(spec.configs()) for spec in PIPELINE.operators.values()]
     names = list(PIPELINE.operators)
     for vector in itertools.product(*configs):
-        if accuracy(dict(zip(names, vector, strict=True))) < floor:
+        if scored(dict(zip(names, vector, strict=True))) < floor:
             continue
         for classes in itertools.combinations_with_replacement(("pi", "nu", "dc"), 3):
             times = [mean_ms(n, c, k) for n, c, k in zip(names, vector, classes, strict=True)]
@@ -33,9 +38,15 @@ def cheapest(latency_ms: float, floor: float) -> tuple[float, list[tuple[str, st
                 ms * CLASSES[k].price_usd_hour / CLASSES[k].cores
                 for ms, k in zip(times, classes, strict=True)
             )
-            rows = [(n, str(c), k) for n, c, k in zip(names, vector, classes, strict=True)]
-            found.append((price, rows))
+            rows = {(n, str(c), k) for n, c, k in zip(names, vector, classes, strict=True)}
+            if told is None or rows <= told:
+                found.append(price)
     return min(found)
+
+
+def scored(config: Mapping[str, Mapping[str, Any]]) -> float:
+    """On the labelled inputs."""
+    return math.ceil(100 * accuracy(config) - 1e-9) / 100
 
 
 def _hop(a: str, b: str) -> float:
@@ -44,13 +55,12 @@ def _hop(a: str, b: str) -> float:
     return rtt / 2 + 10_000 * 8e-3 / 100
 
 
-def test_the_rows_of_the_cheapest_plan_are_told_and_few_others() -> None:
+def test_the_rows_of_a_plan_as_good_as_the_cheapest_are_told_and_few_others() -> None:
     lab = Lab()
     lab.want(LOOSE)
     lab.run()
     assert lab.profiler.ready("q")
-    _, rows = cheapest(9000, 0.8)
-    assert set(rows) <= lab.told()
+    assert cheapest(9000, 0.8, lab.told()) <= 1.05 * cheapest(9000, 0.8)
     assert len(lab.told()) < 24  # of all there are
 
 
@@ -64,7 +74,7 @@ def test_seeking_finds_what_measuring_everything_finds_for_a_fraction(
         lab.want(query(latency_ms=slo[0], accuracy=slo[1]))
         lab.run()
         assert lab.profiler.ready("q")
-        assert set(cheapest(*slo)[1]) <= lab.told()
+        assert cheapest(*slo, lab.told()) <= 1.05 * cheapest(*slo)
         costs[seek] = lab.device_s
     assert costs[True] < 0.65 * costs[False]
 
@@ -89,7 +99,7 @@ def test_a_stricter_query_on_a_known_fleet_is_planned_before_more_is_measured() 
     assert lab.profiler.ready("r")  # what serves the other serves this one, if not cheapest
     assert lab.probes == sent
     lab.run()
-    assert set(cheapest(8000, 0.6)[1]) <= lab.told()
+    assert cheapest(8000, 0.6, lab.told()) <= 1.05 * cheapest(8000, 0.6)
 
 
 def test_a_query_nothing_can_serve_is_ready_once_that_is_certain() -> None:
@@ -118,7 +128,7 @@ def test_a_vector_is_never_told_above_a_floor_it_is_not_certain_to_reach() -> No
     for key in told:
         mean = lab.profiler.mean_accuracy(key)
         assert mean is not None
-        truth = math.ceil(100 * accuracy(dict(key.config))) / 100
+        truth = scored(dict(key.config))
         assert all(truth >= floor for floor in floors if mean >= floor)
 
 
