@@ -125,7 +125,7 @@ def _cell(delays: list[float]) -> str:
 def _delay(kind: Kind, times: float, rate: float, seed: int) -> float:
     rng = np.random.default_rng(seed)
     device = Device(kind.samples(rng, SAMPLES))
-    for served in messages(kind.draw(rng, int(60 * rate), rate), rate, rng):
+    for served in messages(kind.draw(rng, int(300 * rate), rate), rate, rng):
         device.serve(served)
     changed = kind.draw(rng, int(600 * rate), rate) * times
     for n, served in enumerate(messages(changed, rate, rng), start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from circinus.messages import (
     ProbeOperators,
     RouteTelemetry,
 )
+from circinus.profile import Provenance
 from circinus.scenario import decode_scenario, encode_scenario
 from circinus_coordinator import planning
-from circinus_coordinator.daemon import Coordinator, DeviceView, QueryState
+from circinus_coordinator.daemon import Coordinator, DeviceView, ProfileFilter, QueryState
 
 sys.path.insert(0, str(Path(__file__).parent))
 from coordinator_bench import ScriptedAgent, bench, submission, until
@@ -192,6 +194,37 @@ async def test_a_restart_resumes_without_probes_plans_or_documents(tmp_path: Pat
             assert coordinator.scenario_document() == before
             kinds = [event.kind for event in await coordinator.events()]
         assert kinds.count("decision") == events.count("decision")
+
+
+async def test_profiles_tell_of_the_same_samples_as_the_export_and_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as made:
+        async with made.coordinator() as coordinator:
+            await made.fleet_of_two()
+            await online(coordinator)
+            await coordinator.submit(submission())
+            await serving(coordinator)
+            await settled(coordinator)
+            before, scenario = await coordinator.profiles(), coordinator.scenario()
+        async with made.coordinator() as coordinator:
+            after = await coordinator.profiles(ProfileFilter(pipeline="signs"))
+    assert scenario is not None
+    shown = {
+        (row.operator, row.device_class, str(row.config)): (row.samples, row.mean_ms)
+        for row in before.operators
+    }
+    for profile in scenario.profiles:
+        key = (profile.operator, profile.device_class, str(dict(profile.config)))
+        assert shown[key] == (profile.samples, profile.latency_ms.mean)
+        assert profile.provenance is Provenance.MEASURED
+    # The same but for their age; what was assumed comes with the first plan.
+    for first, second in zip(before.operators, after.operators, strict=True):
+        assert first.age_s is not None
+        assert second.age_s is not None
+        assert 0 <= first.age_s <= second.age_s
+        assert first == dataclasses.replace(second, age_s=first.age_s)
+        assert first.devices in (["pi-1"], ["box-1"])
 
 
 async def test_a_restart_in_the_middle_of_a_rollout_goes_on_with_it(tmp_path: Path) -> None:

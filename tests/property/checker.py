@@ -250,6 +250,7 @@ class _Sums:
         self.memory: dict[tuple[object, ...], tuple[float, int]] = {}
         self.busy: dict[tuple[object, ...], float] = defaultdict(float)
         self.stateful: set[tuple[object, ...]] = set()
+        self.in_line: set[tuple[object, ...]] = set()
         self.opened: set[str] = set()
         self.hourly = {"usage": 0.0, "machines": 0.0, "network": 0.0}
         self.goodput = 0.0
@@ -291,6 +292,8 @@ class _Sums:
             self.wrong.append(f"{key}: replicas differ")
         self.memory[key] = (max(row.memory_mb, held[0] if held else 0.0), step.replicas)
         self.busy[key] += rate * row.latency_ms.mean / 1e3 / step.batch
+        if any(s > 0 for name, s in row.compute_s.items() if name != "cores"):
+            self.in_line.add(key)
         if spec.stateful:
             self.stateful.add(key)
 
@@ -368,7 +371,8 @@ def _capacities(scenario: Scenario, sums: _Sums) -> list[str]:
     held: dict[object, float] = defaultdict(float)
     for key, (size, replicas) in sums.memory.items():
         held[key[0]] += size * replicas
-        least = max(1, math.ceil(sums.busy[key] / top - EPS)) if scenario.queueing else 1
+        taken = sums.busy[key] * (2 if key in sums.in_line else 1)
+        least = max(1, math.ceil(taken / top - EPS)) if scenario.queueing else 1
         if replicas != least and key not in sums.stateful:
             wrong.append(f"{key}: {replicas} replicas, {least} are enough")
         if key in sums.stateful and (replicas != 1 or sums.busy[key] > top * (1 + EPS)):

@@ -8,8 +8,9 @@ the same machines take over the mean of those who were there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from circinus.decision import Decision, Plan
 from circinus.query import Query
@@ -47,8 +48,14 @@ class Shown:
         return limit_ms if doubtful else self.latency_ms
 
 
-Rehearse = Callable[[Scenario, Decision], Sequence[Shown | None]]
-"""Tries a decision out: what was seen of each assignment, None where nothing was."""
+class Rehearse(Protocol):
+    """Tries decisions out."""
+
+    def __call__(
+        self, scenario: Scenario, decision: Decision, *, thorough: bool
+    ) -> Sequence[Shown | None]:
+        """What was seen of each assignment, None where nothing was; thorough for promises."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ from circinus_coordinator.planning.uses import (
     Resource,
     StepUse,
     Use,
+    taken,
 )
 from circinus_coordinator.planning.wires import Before, Wires
 
@@ -68,7 +69,7 @@ V = TypeVar("V")
 
 
 def replicas_for(busy: float, scenario: Scenario) -> int:
-    """Fewest workers that stay within `max_utilisation` when `busy` are kept busy.
+    """Fewest workers that stay within `max_utilisation` when `busy` are taken on average.
 
     Replicas are there to keep waiting short. Without queueing nothing waits, and one holds all.
     """
@@ -156,7 +157,7 @@ class Ledger:
         """Workers of an instance at its present load."""
         if instance.stateful:
             return 1
-        return replicas_for(instance.station.busy, self.scenario)
+        return replicas_for(instance.station.busy * taken(instance.compute), self.scenario)
 
     def replicas_of(self, key: InstanceKey) -> int:
         """Workers of the instance `key`."""
@@ -165,11 +166,15 @@ class Ledger:
     def fillings(self, use: Use, rate_rps: float, share: float) -> list[float]:
         """Shares, sorted, at which the replicas that `share` of `rate_rps` needs are full."""
         own: dict[InstanceKey, float] = {}  # erlang of the whole rate
+        longest: dict[InstanceKey, float] = {}
         for step in use.steps:
             own[step.key] = own.get(step.key, 0.0) + step.erlang_ms / 1e3 * rate_rps
+            longest[step.key] = max(longest.get(step.key, 1.0), taken(step.compute_s))
         found = []
         for key, busy in own.items():
-            held = self.instances.get(key[0], {}).get(key, Instance()).station.busy
+            there = self.instances.get(key[0], {}).get(key, Instance())
+            times = max(longest[key], taken(there.compute))
+            held, busy = there.station.busy * times, busy * times
             replicas = replicas_for(held + busy * share, self.scenario)
             if busy > 0:
                 found.append((replicas * self.scenario.max_utilisation - held) / busy)

@@ -139,6 +139,7 @@ def _tried(catalogue: Catalogue, assigned: Assigned, rehearse: Rehearse) -> Sequ
     return rehearse(
         catalogue.scenario,
         Decision(planner="", assignments=tuple(_assignments(assigned, judged))),
+        thorough=False,
     )
 
 
@@ -187,7 +188,7 @@ def as_shown(scenario: Scenario, decision: Decision, rehearse: Rehearse) -> Deci
 
     Who goes leaves room to the others, whose latencies stay those with everybody there.
     """
-    shown = rehearse(scenario, decision)
+    shown = rehearse(scenario, decision, thorough=True)
     if not any(seen is not None and seen.steady for seen in shown):
         return decision
     limits = {

@@ -19,7 +19,7 @@ from circinus_coordinator.planning.latency import (
 )
 from circinus_coordinator.planning.loads import SLACK, SUMS, Ledger
 from circinus_coordinator.planning.programme import Programme, StepOptions
-from circinus_coordinator.planning.uses import InstanceKey
+from circinus_coordinator.planning.uses import InstanceKey, taken
 
 __all__ = ["Base"]
 
@@ -49,6 +49,10 @@ class Base:
                 self.sums[name][i] = getattr(found.station, name)
             for column, resource in enumerate(programme.resources):
                 self.compute[i, column] = found.compute.get(resource, 0.0)
+        used = zip(*(step.compute + self.compute).T, strict=True)
+        self.taken = np.array(
+            [taken(dict(zip(programme.resources, row, strict=True))) for row in used]
+        )
 
     def with_own(self, stream: tuple[float, float, float]) -> dict[str, FloatArray]:
         """The instance sums with the query's own load added."""
@@ -76,7 +80,7 @@ class Base:
         scenario = self.programme.scenario
         if not scenario.queueing:
             return np.ones(len(busy))
-        needed = np.ceil(busy / scenario.max_utilisation * (1 - SLACK))
+        needed = np.ceil(busy * self.taken / scenario.max_utilisation * (1 - SLACK))
         return np.where(self.single, 1.0, np.maximum(1.0, needed))
 
     def memory(self, step: StepOptions, busy: FloatArray) -> FloatArray:
@@ -92,8 +96,7 @@ class Base:
         for column, name in enumerate(self.programme.resources):
             if self.step.compute[:, column].any():
                 more = self._device_wait(column, name, new["busy"], replicas)
-                variance = np.where(more.mean > mean, more.variance, variance)
-                mean = np.maximum(mean, more.mean)
+                mean, variance = mean + more.mean, variance + more.variance  # lines in a row
         longer = lengthened(new, Wait(mean, variance))
         first = wait(
             **longer, servers=replicas, utilisation=longer["busy"] / replicas, batch=self.step.batch

@@ -11,6 +11,11 @@ What is bet on is the *rank* of a service time among the profile's samples divid
 from 0 to 1 and at most 1/2 in the mean: one enormous sample counts no more than one slow one.
 Service times have no waiting in them, so that a queue is no drift.
 
+A profile of 20 samples is a coarse yardstick where times differ from input to input. Once the
+device has served as it says for a while, what it served takes the profile's place: by as many
+samples as it is worth, neighbours counted as below. What was within tolerance of the profile then
+can be beyond it by `tolerance` once more.
+
 Batches that run shortly after one another resemble one another. As many as fall into
 `dependence_s` count as one, by the geometric mean of their factors, which is a fair bet however
 they depend on one another (Hölder's inequality). What lasts longer, a neighbour's load for half a
@@ -41,10 +46,14 @@ _STEP_S = 2.0
 _STAKES = np.array([0.2, 0.5, 0.95])
 # The profile's own ranks are of few samples: so many standard deviations they may be off.
 _MARGIN = 1.64
+# ... and are by so much at least: what resembles its neighbours for minutes lets ranks wander.
+_LEAST_MARGIN = 0.05
 # Of each tail this part is left out of a typical service time.
 _TRIMMED = 0.2
 # A profile counts as confirmed as long as no bet has grown beyond this.
 _NO_SIGN = math.log(10.0)
+# Independent batches served as expected that make a better yardstick than a profile's 60 samples.
+_YARDSTICK = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,7 @@ class DriftSettings:
         tolerance: From so many times slower, or faster, on a device is no more like its class.
         least_ms: Smaller differences are the operating system's, not the operator's.
         false_alarm_days: Mean time between false alarms about one operator on one device, at least.
+        lasts_s: What lasts shorter is no drift: a neighbour's moment is not worth another plan.
         dependence_s: Batches that run within so long of one another count as one.
         hold_s: A device's factor is changed again after so long at the earliest, then twice...
         hold_cap_s: ...and at last this; as long without a change starts anew.
@@ -68,6 +78,7 @@ class DriftSettings:
     tolerance: float = 1.5
     least_ms: float = 3.0
     false_alarm_days: float = 30.0
+    lasts_s: float = 10.0
     dependence_s: float = 0.25
     hold_s: float = 10.0
     hold_cap_s: float = 1800.0
@@ -80,7 +91,8 @@ class DriftSettings:
         if not (math.isfinite(self.tolerance) and self.tolerance > 1):
             raise InvalidInput(f"must be above 1, not {self.tolerance!r}", key="tolerance")
         for name in (
-            "false_alarm_days", "dependence_s", "hold_s", "hold_cap_s", "again_s", "again_cap_s",
+            "false_alarm_days", "lasts_s", "dependence_s", "hold_s", "hold_cap_s", "again_s",
+            "again_cap_s",
         ):  # fmt: skip
             check.positive(getattr(self, name), name)
         check.not_negative(self.least_ms, "least_ms")
@@ -117,11 +129,20 @@ class Watch:
     """
 
     def __init__(self, expected_ms: Sequence[float], settings: DriftSettings) -> None:
-        self._expected = np.sort(np.asarray(expected_ms, dtype=np.float64))
+        self._expected = np.asarray(expected_ms, dtype=np.float64)
         self._settings = settings
-        self._slower, self._faster = (_Detector(len(self._expected)) for _ in range(2))
+        self._past: Histogram | None = Histogram()
+        self._past_worth = 0.0
+        self._measure(self._expected, np.ones(len(self._expected)), len(self._expected))
         self.worth = 0.0
         """Independent batches served as expected, up to the last message."""
+
+    def _measure(self, ms: Floats, counts: Floats, worth: float) -> None:
+        """From now on hold service against these times, ascending or not."""
+        order = np.argsort(ms)
+        self._yardstick = ms[order]
+        self._below = np.concatenate([[0.0], np.cumsum(counts[order]) / counts.sum()])
+        self._slower, self._faster = _Detector(worth), _Detector(worth)
 
     def observe(self, served: Histogram, seconds: float) -> Shift | None:
         """Take in what was served since the message before.
@@ -144,10 +165,13 @@ class Watch:
         strongest = max(self._slower, self._faster, key=lambda side: side.evidence)
         if strongest.evidence < _NO_SIGN:
             self.worth += worth
+            self._remember(served, worth)
         else:
             self.worth = 0.0
         # Two sides, so half of the false alarms for each.
         if strongest.evidence < math.log(2 * self._settings.false_alarm_days * _DAY_S / _STEP_S):
+            return None
+        if strongest.seconds < self._settings.lasts_s:
             return None
         return Shift(
             ratio=ratio(strongest.since, self._expected),
@@ -155,11 +179,20 @@ class Watch:
             batches=strongest.since.total,
         )
 
+    def _remember(self, served: Histogram, worth: float) -> None:
+        if self._past is None:
+            return
+        self._past.merge(served)
+        self._past_worth += worth
+        if self._past_worth >= max(_YARDSTICK, len(self._expected)):
+            self._measure(*_arrays(self._past), self._past_worth)
+            self._past = None
+
     def _rank(self, ms: Floats) -> Floats:
-        """Part of the profile's samples below, and half of those equal."""
-        low = np.searchsorted(self._expected, ms, side="left")
-        high = np.searchsorted(self._expected, ms, side="right")
-        ranks: Floats = (low + high) / (2 * len(self._expected))
+        """Part of the times on the yardstick that are below, and half of those equal."""
+        low = self._below[np.searchsorted(self._yardstick, ms, side="left")]
+        high = self._below[np.searchsorted(self._yardstick, ms, side="right")]
+        ranks: Floats = (low + high) / 2
         return ranks
 
 
@@ -167,13 +200,14 @@ class _Detector:
     """Evidence that the mean of ranks has risen above a half.
 
     Args:
-        samples: That the ranks are of.
+        samples: That the ranks are of, as many as they are worth.
     """
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: float) -> None:
         # The mean of ranks among n samples has a standard deviation of sqrt(1 / 12n) by the
         # samples' chance alone (Mann and Whitney 1947).
-        self._fair = min(0.5 + _MARGIN * math.sqrt(1 / 12 / samples), 0.9)
+        margin = max(_MARGIN * math.sqrt(1 / 12 / samples), _LEAST_MARGIN)
+        self._fair = min(0.5 + margin, 0.9)
         self._wealth = np.full(len(_STAKES), -math.inf)
         self._rise = 0.0  # of the middle stake's bets since the likeliest beginning: CUSUM
         self.since = Histogram()

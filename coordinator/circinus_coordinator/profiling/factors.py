@@ -203,6 +203,10 @@ class Factors:
             return None
         site, shift = loudest
         factor = self._since(state, site, shift)
+        if self._alike(factor or Factor(), state.factor or Factor()):
+            # Another than a moment ago, and still what the profile says.
+            state.sites.clear()
+            return None
         self._set(state, factor, now)
         return Change(
             device=device,

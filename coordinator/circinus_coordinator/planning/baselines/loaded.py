@@ -34,6 +34,7 @@ from circinus_coordinator.planning.latency import (
 from circinus_coordinator.planning.loads import SLACK, Ledger
 from circinus_coordinator.planning.placed import arrival_scv
 from circinus_coordinator.planning.programme import STATION_PERCENTILE
+from circinus_coordinator.planning.uses import taken
 
 __all__ = ["Ways"]
 
@@ -129,26 +130,26 @@ class Ways:
         held, compute = self._held(ledger, machines)
         total = {name: held[name] + own[name] for name in SUMS}
         limit = ledger.scenario.max_utilisation
-        replicas = np.maximum(1.0, np.ceil(total["busy"] / limit * (1 - SLACK)))
+        names = self.table.catalogue.resources
+        longer = [taken(dict(zip(names, row, strict=True))) for row in steps.compute + compute]
+        replicas = np.maximum(1.0, np.ceil(total["busy"] * longer / limit * (1 - SLACK)))
         replicas = np.where(steps.stateful, 1.0, replicas)
         rate = query.rate_rps * query.count * share
-        worst_mean: FloatArray = np.zeros(len(replicas))
-        worst_variance: FloatArray = np.zeros(len(replicas))
+        mean: FloatArray = np.zeros(len(replicas))
+        variance: FloatArray = np.zeros(len(replicas))
         for column, name in enumerate(self.table.catalogue.resources):
             use = steps.compute[:, column]
             if use.any():
                 loads = (use * rate, compute[:, column] + use * rate, total["busy"])
-                pair = self._device(ledger, machines, name, own, loads, replicas)
-                worst_variance = np.where(pair[0] > worst_mean, pair[1], worst_variance)
-                worst_mean = np.maximum(worst_mean, pair[0])
-        longer = lengthened(total, Wait(worst_mean, worst_variance))
+                more = self._device(ledger, machines, name, own, loads, replicas)
+                mean, variance = mean + more[0], variance + more[1]  # lines in a row
+        kept = lengthened(total, Wait(mean, variance))
         devices = self.table.catalogue.corrections.devices
         factor = np.array([devices.get(m, 1.0) for m in machines])[steps.slot]
         found = wait(
-            **longer, servers=replicas, utilisation=longer["busy"] / replicas, batch=steps.batch
+            **kept, servers=replicas, utilisation=kept["busy"] / replicas, batch=steps.batch
         )
-        mean, variance = found.mean + worst_mean, found.variance + worst_variance
-        return mean * factor, variance * factor**2
+        return (found.mean + mean) * factor, (found.variance + variance) * factor**2
 
     def _own(self, query: Query, share: float) -> dict[str, FloatArray]:
         """What the query's own requests add to each step's station."""

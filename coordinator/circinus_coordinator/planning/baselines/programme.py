@@ -21,7 +21,7 @@ from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.loads import Ledger
 from circinus_coordinator.planning.placed import PlacedPlan
 from circinus_coordinator.planning.selection import splittable
-from circinus_coordinator.planning.uses import WORKER, InstanceKey, Resource
+from circinus_coordinator.planning.uses import WORKER, InstanceKey, Resource, taken
 
 __all__ = ["solve"]
 
@@ -156,18 +156,24 @@ class _Model:
         users: dict[InstanceKey, dict[int, float]] = collections.defaultdict(dict)
         memory: dict[InstanceKey, dict[int, float]] = collections.defaultdict(dict)
         stateful: dict[InstanceKey, set[int]] = collections.defaultdict(set)
+        longest: dict[InstanceKey, float] = {}
+        planned: dict[InstanceKey, dict[int, float]] = {}  # workers, waits in lines counted
         for k, placed in enumerate(self.plans):
             for step in placed.use.steps:
                 mine, busy = users[step.key], step.erlang_ms / 1e3 * _rate(placed)
                 mine[k] = mine.get(k, 0.0) + busy / self.units[k]
                 memory[step.key][k] = max(memory[step.key].get(k, 0.0), step.memory_mb)
+                longest[step.key] = max(longest.get(step.key, 1.0), taken(step.compute_s))
                 if step.stateful:
                     stateful[step.key].add(k)
+        for key, times in longest.items():
+            if key not in stateful:
+                planned[key] = {k: busy * times for k, busy in users[key].items()}
         at: dict[str, list[InstanceKey]] = collections.defaultdict(list)
         for key in users:
             at[key[0]].append(key)
         for device, keys in at.items():
-            self._device(device, {key: (users[key], memory[key]) for key in keys})
+            self._device(device, {key: (planned.get(key, users[key]), memory[key]) for key in keys})
         for key, having in stateful.items():
             self._single(users[key], having)
 

@@ -82,7 +82,9 @@ def independent_length(samples: ArrayLike) -> int:
     n = max(len(np.asarray(samples)), 1)
     seen = autocorrelation_time(samples)
     time = seen * (1 + 4 * seen / n)
-    return 1 if time <= 1 + 2 / math.sqrt(n) else math.ceil(3 * time)  # noise shows as much
+    if time <= 1 + 2 / math.sqrt(n):  # independent ones show as much
+        return 1
+    return min(math.ceil(3 * time), n)
 
 
 def _ranks(x: NDArray[np.float64]) -> NDArray[np.float64]:

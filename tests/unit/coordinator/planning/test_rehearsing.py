@@ -53,7 +53,10 @@ class Stage:
     def __init__(self, latency: Any) -> None:
         self.latency, self.asked = latency, 0
 
-    def __call__(self, scenario: Scenario, decision: Decision) -> Sequence[Shown | None]:
+    def __call__(
+        self, scenario: Scenario, decision: Decision, *, thorough: bool
+    ) -> Sequence[Shown | None]:
+        del thorough
         self.asked += 1
         busy = sum(
             a.share * next(q.rate_rps for q in scenario.queries if q.id == a.query)

@@ -91,10 +91,36 @@ def test_a_burst_of_slow_batches_within_a_moment_is_no_drift() -> None:
     assert _noticed(watch, _lognormal(20, 0.1), rng, messages=100) is None
 
 
+def test_what_lasts_shorter_than_asked_for_is_no_drift() -> None:
+    rng = np.random.default_rng(6)
+    watch = Watch(list(_lognormal(20, 0.1)(rng, 20)), DriftSettings(lasts_s=20.0))
+    for _ in range(10):
+        assert _noticed(watch, _lognormal(60, 0.1), rng, messages=8, batches=40) is None
+        assert _noticed(watch, _lognormal(20, 0.1), rng, messages=40, batches=40) is None
+    found = _noticed(watch, _lognormal(60, 0.1), rng, messages=12, batches=40)
+    assert found is not None
+    assert found[0] == 10
+
+
 def test_differences_of_few_milliseconds_are_no_drift() -> None:
     rng = np.random.default_rng(4)
     watch = Watch(list(_lognormal(0.5, 0.1)(rng, 20)), DriftSettings())
     assert _noticed(watch, _lognormal(2.0, 0.1), rng, messages=100) is None
+
+
+def test_what_was_served_is_a_finer_yardstick_than_a_profile_of_20_samples() -> None:
+    # Times that differ as much as by inputs: twice as slow is within what 20 samples leave open.
+    def noticed(messages: int) -> int:
+        found = 0
+        for seed in range(6):
+            rng = np.random.default_rng(seed)
+            watch = Watch(list(_lognormal(50, 0.6)(rng, 20)), DriftSettings())
+            assert _noticed(watch, _lognormal(50, 0.6), rng, messages=messages) is None
+            found += _noticed(watch, _lognormal(100, 0.6), rng, messages=60) is not None
+        return found
+
+    assert noticed(120) == 6
+    assert noticed(5) <= 3
 
 
 def test_what_is_served_as_expected_is_worth_what_its_dependence_allows() -> None:

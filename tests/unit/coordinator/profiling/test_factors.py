@@ -87,6 +87,13 @@ def test_it_is_not_noticed_twice(time: _Time) -> None:
     assert time.serve(_seen("detect", 3.0, expected=change.factor.value), seconds=600) is None
 
 
+def test_what_changes_within_tolerance_of_the_profile_is_no_change(time: _Time) -> None:
+    assert time.serve(_seen("detect", 1.4), seconds=200) is None  # its yardstick by now
+    assert time.serve(_seen("detect", 0.85), seconds=200) is None
+    change = time.serve(_seen("detect", 3.0))
+    assert change is not None
+
+
 def test_it_comes_back_to_its_class_the_same_way(time: _Time) -> None:
     change = time.serve(_seen("detect", 3.0))
     assert change is not None

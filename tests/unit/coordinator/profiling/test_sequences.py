@@ -137,6 +137,7 @@ def test_independent_samples_are_used_one_by_one_and_others_in_blocks() -> None:
     assert independent_length(_correlated(0.0, 500)) == 1
     assert 20 <= independent_length(_correlated(0.9, 5000)) <= 80
     assert independent_length([4.0] * 50) == 1
+    assert independent_length(range(10)) == 10  # worth one, not none
 
 
 def test_blocks_leave_out_what_does_not_fill_one() -> None:
