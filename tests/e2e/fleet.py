@@ -138,6 +138,15 @@ class Fleet:
         for machine in self.machines:
             self.start_agent(machine)
 
+        def online() -> bool:
+            there = self.client.get("/v1/devices")["devices"]
+            return sum(row["online"] and not row["plannable"] for row in there) == len(
+                self.machines
+            )
+
+        # What is submitted before has no machine to run on, and is rejected until there is one.
+        eventually(online, 60, "all devices online")
+
     def start_broker(self) -> None:
         program = shutil.which("mosquitto", path=SEARCH_PATH)
         assert program
