@@ -41,6 +41,10 @@ from circinus_coordinator.profiling.summary import Summary
 
 __all__ = ["Profiler"]
 
+# What may have brought a device down is tried again after so long, then twice ... and at last this.
+_PAUSE_S = 60.0
+_LONGEST_PAUSE_S = 3600.0
+
 
 class Profiler:
     """See the module; time comes with the events, in seconds.
@@ -62,6 +66,8 @@ class Profiler:
         self._shares = Shares(settings)
         self._running = Running()
         self._lost: dict[str, Probe] = {}  # the last probe each device did not end
+        self._pauses: dict[Key, float] = {}  # the last one of what may bring devices down
+        self._waits: dict[Key, float] = {}  # until when
         self._shown: dict[Key, str] = {}  # the device a target was last given to
         self.spending = Spending()
 
@@ -140,7 +146,7 @@ class Profiler:
     def on_needs(self, needs: Needs, now: float) -> list[Instruction]:
         """Queries, pipelines or the fleet changed."""
         self._needs = needs
-        self._try_again()
+        self._try_again(now)
         self._agenda.on_needs(needs)
         return self._unwanted(now) + self._schedule(now)
 
@@ -155,8 +161,8 @@ class Profiler:
                 orders += self._drop(probe, now)
                 self._lost[probe.device.id] = probe
         for device in devices.values():
-            orders += self._returned(device)
-        self._try_again()
+            orders += self._returned(device, now)
+        self._try_again(now)
         return orders + self._schedule(now)
 
     def on_samples(self, message: ProbeSamples, now: float) -> list[Instruction]:
@@ -196,6 +202,8 @@ class Profiler:
     def on_tick(self, now: float) -> list[Instruction]:
         """Time passed."""
         self._agenda.on_tick()
+        if any(until <= now for until in self._waits.values()):
+            self._try_again(now)
         orders = self._unwanted(now)
         for probe in self._running:
             if now >= probe.deadline:
@@ -301,7 +309,7 @@ class Profiler:
                 orders += self._drop(probe, now)
         return orders
 
-    def _returned(self, device: ProbeDevice) -> list[Instruction]:
+    def _returned(self, device: ProbeDevice, now: float) -> list[Instruction]:
         """A device that was started anew amid a target: perhaps that brought it down.
 
         One that only lost its connection is not to blame.
@@ -317,18 +325,24 @@ class Profiler:
             summary = self._ledger.row(key)
             self._failed(summary, "the device was started anew", device.boot_id)
             if summary.done:
+                pause = min(2 * self._pauses.get(key, _PAUSE_S / 2), _LONGEST_PAUSE_S)
+                self._pauses[key], self._waits[key] = pause, now + pause
                 kept.append(Keep(key=key, summary=summary))
                 self._agenda.on_samples(key)
         return kept
 
-    def _try_again(self) -> None:
-        """Have targets measured that failed on devices that were all started anew since."""
+    def _try_again(self, now: float) -> None:
+        """Have targets measured that failed on devices that were all started anew since.
+
+        One that may have brought them down waits for a while, twice as long each time.
+        """
         again = []
         for key in self._needs.keys:
-            if self._ledger.given_up(key):
+            if self._ledger.given_up(key) and now >= self._waits.get(key, now):
+                waited = self._waits.pop(key, None) is not None
                 summary = self._ledger.rows[key]
                 boots = {d.boot_id for d in able(key, self._devices.values(), self._needs)}
-                if boots and summary.boot_id not in boots:
+                if boots and (waited or summary.boot_id not in boots):
                     summary.done, summary.attempts, summary.cause = False, 0, None
                     again.append(key)
         if again:

@@ -92,6 +92,7 @@ class Lab:
         self.profiler = Profiler(ProfilingSettings(**settings), prefix="x")
         self.names = devices.split()
         self.busy: set[str] = set()
+        self.boot: dict[str, str] = {}
         self.now, self.probes, self.device_s = 0.0, 0, 0.0
         self.samples: Counter[str] = Counter()
         self.order = np.random.default_rng(1).permutation(INPUTS) / INPUTS
@@ -101,7 +102,7 @@ class Lab:
     def devices(self) -> dict[str, ProbeDevice]:
         return {
             name: ProbeDevice(
-                id=name, boot_id=name, session=1, device_class=name[:2],
+                id=name, boot_id=self.boot.get(name, name), session=1, device_class=name[:2],
                 tier=TIERS[TIER_OF[name[:2]]], cores=CLASSES[name[:2]].cores,
                 busy=name in self.busy,
             )
