@@ -29,6 +29,8 @@ __all__ = [
     "units_of",
 ]
 
+# Parts of more accelerators than this are taken together.
+_APART = 8
 # Longer sums are left to numpy, which adds in pairs and so loses less.
 _PAIRWISE = 8
 
@@ -183,11 +185,13 @@ def meeting(
 
 def units_of(name: str, amount: float) -> int:
     """Units a resource is handed out in: whole cores, accelerators in parts."""
-    return max(1, int(amount) if name == CORES else round(amount * PARTS))
+    return max(1, int(amount) if name == CORES else round(min(amount, _APART) * PARTS))
 
 
 def units_held(name: str, amount: float, held_per_second: float, busy: float) -> int:
     """Units a worker holds while it runs, no more than there are."""
     size = units_of(name, amount)
-    whole = whole_cores if name == CORES else whole_parts
-    return min(size, whole(held_per_second, busy))
+    if name == CORES:
+        return min(size, whole_cores(held_per_second, busy))
+    held = whole_parts(held_per_second, busy)
+    return min(size, held if amount <= _APART else math.ceil(held * _APART / amount))

@@ -12,6 +12,8 @@ _PACKINGS = 4
 # Jobs of different sizes leave more empty than a random sum of them, as a large one waits for
 # several to end; by comparison with simulations of full lines.
 _RAGGED = 0.2
+# Of more units some are taken together.
+_MOST_UNITS = 512
 
 
 def crowded(units: Sequence[int], busy: Sequence[float], size: int) -> float:
@@ -51,7 +53,9 @@ def _empty(held: Sequence[tuple[int, float]], size: int) -> float:
     """
     total = math.fsum(b for _, b in held)
     weights: dict[int, float] = {}
-    for units, busy in held:
+    coarser, size = max(1.0, size / _MOST_UNITS), min(size, _MOST_UNITS)
+    for wanted, busy in held:
+        units = max(1, round(wanted / coarser))
         weights[units] = weights.get(units, 0.0) + busy / total
     reached = [1.0] + [0.0] * size
     for level in range(1, size + 1):

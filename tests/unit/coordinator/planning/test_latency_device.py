@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from circinus.pipeline import Config
 from circinus_coordinator.planning.catalogue import Catalogue
 from circinus_coordinator.planning.evaluate import evaluate
-from circinus_coordinator.planning.holding import Holding, occupied
+from circinus_coordinator.planning.holding import Holding, occupied, units_held, units_of
 from circinus_coordinator.planning.placed import place
 
 from circinus.decision import Assignment, Decision, Estimate, Step  # isort: skip
@@ -83,3 +83,9 @@ def test_three_workers_on_two_cores_wait_as_simulated(build, profile, rate: floa
     )
     report = simulate(scenario, decision, seconds=40_000 / rate, seed=1, shedding=False)
     assert promised == pytest.approx(report.assignments[0].simulated_ms, rel=0.1)
+
+
+@pytest.mark.parametrize(("amount", "units", "size"), [(1, 18, 60), (2, 18, 120), (80, 2, 480)])
+def test_an_accelerators_parts_are_sixtieths_of_one(amount: float, units: int, size: int) -> None:
+    assert units_of("gpu", amount) == size
+    assert units_held("gpu", amount, 0.3, 1.0) == units

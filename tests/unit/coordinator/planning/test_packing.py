@@ -47,3 +47,8 @@ def test_of_those_who_hold_more_than_half_one_runs_at_a_time() -> None:
 
 def test_nobody_crowds_nothing() -> None:
     assert crowded([], [], 60) == crowded([10], [0.0], 60) == 0
+
+
+def test_so_many_units_are_taken_together() -> None:
+    many = crowded([50_000, 50_000_000], [400.0, 0.5], 100_000_000)
+    assert many == pytest.approx(crowded([50, 50_000], [400.0, 0.5], 100_000), rel=0.01)
