@@ -37,6 +37,11 @@ class _Snapshot(Collector):
         probes.add_metric(["done"], progress.done)
         probes.add_metric(["open"], progress.total - progress.done)
         yield probes
+        yield CounterMetricFamily(
+            "circinus_probe_device_seconds",
+            "Seconds of devices that probes took since the coordinator started.",
+            value=progress.device_s,
+        )
 
     def _devices(self) -> Iterator[Metric]:
         online = GaugeMetricFamily(

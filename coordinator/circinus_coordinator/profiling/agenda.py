@@ -154,9 +154,9 @@ class Agenda:
         return whole / max(len(entry.step.wants), 1)
 
     def refining(self, key: Key) -> bool:
-        """Nobody waits for it who has no plan yet."""
-        return not self.checking(key) and not any(
-            self._entries[name].waiting(self._away) for name in self._by_key.get(key, ())
+        """All who wait for it have a plan that can be promised, if perhaps no room for it."""
+        return not self.checking(key) and all(
+            self._entries[name].step.safe for name in self._by_key.get(key, ())
         )
 
     def ready(self, query: str) -> bool:
