@@ -51,7 +51,12 @@ class Screen:
         running = [d["device"] for d in progress["devices"] if d["running"]]
         states = {row["state"] for row in rows}
         if total > done or not states & {"planning", "rolling-out", "serving"}:
-            doing = f"measuring on {', '.join(running)}" if running else "waiting for devices"
+            idle = (
+                "leaving devices to what they serve"
+                if "serving" in states
+                else "waiting for devices"
+            )
+            doing = f"measuring on {', '.join(running)}" if running else idle
         else:
             doing = "planning and rolling out"
         if self._console.is_terminal:

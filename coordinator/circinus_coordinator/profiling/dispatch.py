@@ -154,6 +154,8 @@ def _chunk(
     else:
         most, what = settings.operator_chunk, "operators"
         mine = [k for k in keys if isinstance(k, OperatorKey) and device.offers(k.implementation)]
-    refining = all(agenda.refining(key) for key in mine)
-    some = mine[: min(most, _BUSY_CHUNK) if device.busy and refining else most]
+    waiting = [key for key in mine if not agenda.refining(key)]
+    if device.busy:  # nothing rides along that can wait
+        mine = waiting or mine[:_BUSY_CHUNK]
+    some, refining = mine[:most], not waiting
     return Plan(device=device, keys=tuple(some), text=f"{pipeline}: {what}", refining=refining)
