@@ -81,7 +81,7 @@ def observe(now: Loaded, *, seed: int, runs: int = RUNS, most: int = MOST) -> li
                   shedding=False).assignments]
         for run in range(runs)
     ])  # fmt: skip
-    shown = play(now.scenario, now.decision, budget=Budget().thorough, seed=seed)
+    shown = play(now.scenario, now.decision, budget=Budget(), seed=seed)
     found = []
     for k, (placed, seen) in enumerate(zip(now.placed, shown, strict=True)):
         model, steady = placed.latency_ms(now.ledger), seen is not None and seen.steady

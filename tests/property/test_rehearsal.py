@@ -22,11 +22,9 @@ from planner_scenarios import random_scenario
 PLANNERS = ("circinus", "cheapest-first", "best-accuracy@best")
 
 
-def drawn(
-    scenario: Scenario, decision: Decision, *, thorough: bool, seed: int
-) -> Sequence[Shown | None]:
+def drawn(scenario: Scenario, decision: Decision, *, seed: int) -> Sequence[Shown | None]:
     """A rehearsal that says anything: too late, in doubt, in time, nothing."""
-    del scenario, thorough
+    del scenario
     generator = random.Random(seed)
     found: list[Shown | None] = []
     for a in decision.assignments:

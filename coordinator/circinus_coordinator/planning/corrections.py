@@ -8,9 +8,8 @@ the same machines take over the mean of those who were there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from circinus.decision import Decision, Plan
 from circinus.query import Query
@@ -20,8 +19,6 @@ __all__ = ["LARGEST", "NONE", "Correction", "Corrections", "Rehearse", "Shown", 
 
 # What is longer by more than this is no wait that the model knows; the rest is added as it is.
 LARGEST = 8.0
-# What was seen may be above what is promised by this, where chance may be the reason.
-_HARDLY = 1.05
 Way = tuple[object, ...]
 
 
@@ -43,19 +40,12 @@ class Shown:
     steady: bool
 
     def within(self, limit_ms: float) -> float:
-        """What to promise, ms: the limit where what was seen is above by chance, and hardly."""
-        doubtful = max(self.low_ms, self.latency_ms / _HARDLY) <= limit_ms < self.latency_ms
-        return limit_ms if doubtful else self.latency_ms
+        """What to promise, ms: the limit where what was seen may be above it by chance."""
+        return limit_ms if self.low_ms <= limit_ms < self.latency_ms else self.latency_ms
 
 
-class Rehearse(Protocol):
-    """Tries decisions out."""
-
-    def __call__(
-        self, scenario: Scenario, decision: Decision, *, thorough: bool
-    ) -> Sequence[Shown | None]:
-        """What was seen of each assignment, None where nothing was; thorough for promises."""
-        ...
+Rehearse = Callable[[Scenario, Decision], Sequence[Shown | None]]
+"""Tries a decision out: what was seen of each assignment, None where nothing was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

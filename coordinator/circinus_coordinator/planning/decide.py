@@ -20,6 +20,7 @@ __all__ = ["Clock", "Standing", "decision_of", "standing", "with_latecomers"]
 Clock = Callable[[], float]
 # How often somebody turns out to fit only when the refusal is explained, at most.
 _SPARE = 9
+_NOT_REHEARSED = "the model says there is room, but no plan with it held in a rehearsal"
 Standing = tuple[list[tuple[PlacedPlan, float]], Evaluation]
 
 
@@ -80,12 +81,17 @@ def decision_of(
         clock: For reporting.
         seconds: By phase, so far.
         prices: What resources are worth.
-        settled: Nobody else is taken in, though there seem to be room.
+        settled: Nobody else is taken in, though there seems to be room.
     """
     started = clock()
     if settled:
         scene = Scene(catalogue, stands[1].ledger, stands[0])
-        rejected, _ = rejections(scene, _shares(stands), {})
+        rejected, spare = rejections(scene, _shares(stands), {})
+        seeming = {placed.query.id for placed, _ in spare}
+        rejected = [
+            dataclasses.replace(r, reason=_NOT_REHEARSED) if r.query in seeming else r
+            for r in rejected
+        ]
     else:
         stands, rejected = _completed(catalogue, stands)
     judged = stands[1]

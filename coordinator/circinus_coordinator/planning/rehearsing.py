@@ -139,7 +139,6 @@ def _tried(catalogue: Catalogue, assigned: Assigned, rehearse: Rehearse) -> Sequ
     return rehearse(
         catalogue.scenario,
         Decision(planner="", assignments=tuple(_assignments(assigned, judged))),
-        thorough=False,
     )
 
 
@@ -188,7 +187,7 @@ def as_shown(scenario: Scenario, decision: Decision, rehearse: Rehearse) -> Deci
 
     Who goes leaves room to the others, whose latencies stay those with everybody there.
     """
-    shown = rehearse(scenario, decision, thorough=True)
+    shown = rehearse(scenario, decision)
     if not any(seen is not None and seen.steady for seen in shown):
         return decision
     limits = {

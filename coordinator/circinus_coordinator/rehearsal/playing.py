@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ _APART = 1 << 40
 # Standard errors of an interval that is right in 19 cases of 20, of so many runs (Student's t).
 _T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36}
 _NORMAL = 1.96
-_PLENTY, _MORE = 40, 3
+_PLENTY = 40
 # Shorter runs end before queues have grown.
 _LEAST_S = 5.0
 
@@ -41,21 +40,16 @@ class Budget:
             run is longer than the rarest plan needs for 40 times as many.
     """
 
-    requests: int = 30_000
+    requests: int = 60_000
     runs: int = 4
-    beyond: float = 10 / 3
-
-    @property
-    def thorough(self) -> Budget:
-        """For what is promised: three times as many of everything."""
-        return dataclasses.replace(self, requests=_MORE * self.requests, beyond=_MORE * self.beyond)
+    beyond: int = 7
 
 
 class Rehearsal:
     """Tries decisions out; of the same plans and shares twice it says what it said before.
 
     Args:
-        budget: For each decision that is tried.
+        budget: For each decision.
         seed: Of the planner.
     """
 
@@ -63,20 +57,16 @@ class Rehearsal:
         self._budget, self._seed = budget or Budget(), seed
         self._known: list[tuple[object, tuple[Shown | None, ...]]] = []
 
-    def __call__(
-        self, scenario: Scenario, decision: Decision, *, thorough: bool
-    ) -> tuple[Shown | None, ...]:
-        """What was seen of each assignment; thorough for what is promised."""
-        budget = self._budget.thorough if thorough else self._budget
+    def __call__(self, scenario: Scenario, decision: Decision) -> tuple[Shown | None, ...]:
+        """What was seen of each assignment."""
         asked = (
-            thorough,
             scenario.queries,
             [(a.query, a.share, dict(a.plan)) for a in decision.assignments],
         )
         for known, shown in self._known:
             if known == asked:
                 return shown
-        found = play(scenario, decision, budget=budget, seed=self._seed)
+        found = play(scenario, decision, budget=self._budget, seed=self._seed)
         self._known.append((asked, found))
         return found
 

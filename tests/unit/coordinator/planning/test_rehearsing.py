@@ -53,10 +53,7 @@ class Stage:
     def __init__(self, latency: Any) -> None:
         self.latency, self.asked = latency, 0
 
-    def __call__(
-        self, scenario: Scenario, decision: Decision, *, thorough: bool
-    ) -> Sequence[Shown | None]:
-        del thorough
+    def __call__(self, scenario: Scenario, decision: Decision) -> Sequence[Shown | None]:
         self.asked += 1
         busy = sum(
             a.share * next(q.rate_rps for q in scenario.queries if q.id == a.query)
@@ -156,7 +153,7 @@ def test_a_corrected_model_says_what_was_shown(fleet: Scenario, wanted_ms: float
     decision = planned(fleet, None)
     queries = {q.id: q for q in fleet.queries}
     assigned = [(place(catalogue, queries[a.query], a.plan), a.share) for a in decision.assignments]
-    seen = Shown(latency_ms=wanted_ms, low_ms=1, high_ms=2, requests=1, steady=True)
+    seen = Shown(latency_ms=wanted_ms, low_ms=wanted_ms, high_ms=999, requests=1, steady=True)
     corrected = catalogue.corrected(learn(catalogue, assigned, [seen] * len(assigned)))
     again = [(place(corrected, p.query, p.plan), share) for p, share in assigned]
     for estimate in evaluate(corrected, again).estimates:

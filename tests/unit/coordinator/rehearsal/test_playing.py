@@ -72,17 +72,16 @@ def test_the_same_seed_shows_the_same_and_another_does_not(scenario: Scenario) -
 
 def test_who_asks_twice_is_not_played_to_twice(scenario: Scenario) -> None:
     rehearsal = Rehearsal(Budget(requests=8000))
-    first = rehearsal(scenario, DECISION, thorough=False)
+    first = rehearsal(scenario, DECISION)
     half = dataclasses.replace(DECISION.assignments[0], share=0.5)
-    other = rehearsal(scenario, dataclasses.replace(DECISION, assignments=(half,)), thorough=False)
-    assert rehearsal(scenario, DECISION, thorough=False) is first
+    other = rehearsal(scenario, dataclasses.replace(DECISION, assignments=(half,)))
+    assert rehearsal(scenario, DECISION) is first
     assert other != first
-    assert rehearsal(scenario, DECISION, thorough=True) != first
 
 
 def test_a_planner_promises_what_its_rehearsal_showed(scenario: Scenario) -> None:
     decision = planning.plan(scenario, rehearse=Rehearsal(seed=3))
-    shown = play(scenario, decision, budget=Budget().thorough, seed=3)
+    shown = play(scenario, decision, budget=Budget(), seed=3)
     told = {a.query: a.estimate for a in decision.assignments}
     often = next(s for a, s in zip(decision.assignments, shown, strict=True) if a.query == "often")
     assert often is not None
