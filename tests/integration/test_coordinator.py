@@ -342,7 +342,8 @@ async def test_measured_stands_beside_promised(tmp_path: Path) -> None:
             lambda: [m for m in coordinator.measurements() if m.measured.completed], "it arrives"
         )
         assert found[0].promised is not None
-        assert found[0].promised.accuracy == pytest.approx(0.9)
+        # Both sides cost these agents the same, and both reach the floor.
+        assert found[0].promised.accuracy in (pytest.approx(5 / 6), pytest.approx(0.9))
         assert found[0].measured.attainment == 0.9
 
 
