@@ -150,7 +150,8 @@ class Pursuit:
         blank = card.menu([np.zeros(int(column.max()) + 1) for column in card.choice.T])
         self._seeker = Seeker(blank, self._ask, self._rules, Losses(card.configs))
         self._guesses = Guesses(card)
-        self._each_s = UNKNOWN_S  # for a score
+        operators = card.parts.shape[1]
+        self._step_s: Floats = np.full(operators, UNKNOWN_S / operators)  # for one score
         self._beyond = 0  # plans to be found beside the cheapest
         self._exhausted = False
 
@@ -206,7 +207,7 @@ class Pursuit:
                 book.service_ms[number] = latency_ms
                 book.usd[number] = self._usd(key, ledger, len(latency_ms))
         self._guesses.fill(book)
-        self._each_s = self._score_s(book)
+        self._step_s = self._score_s(book)
         if self._floor is not None:
             for number, vector in enumerate(self._card.vectors):
                 if vector is not None and len(scores := ledger.array(vector, "scores")):
@@ -298,11 +299,14 @@ class Pursuit:
     def _ahead(self, wants: Wants, book: Book, passed: Bools) -> Wants:
         """What plans that come soon after will want is asked for with it, where it is little.
 
-        That is as much as takes no longer than starting another probe does.
+        That is as much as takes no longer than another probe would, which starts processes and
+        runs anew what vectors have in common.
         """
         rules, spent_s = self._rules, 0.0
         parts, scores = dict(wants.parts), self._rounded(wants.scores, book)
-        while spent_s <= self._again_s:
+        lacking = max((self._lacks(v, n, book) for v, n in scores.items()), default=0)
+        another_s = self._again_s + lacking * self._each_s
+        while spent_s <= another_s:
             skip = passed | np.isin(self._card.vector, list(scores))
             skip |= np.isin(self._card.parts, list(parts)).any(axis=1)
             found = self._seeker.look(book, skip)
@@ -310,12 +314,29 @@ class Pursuit:
                 break
             more = self._rounded(found.scores, book)
             spent_s += START_S * len(found.parts)
-            spent_s += sum(
-                (n - len(book.scores.get(v, ()))) * self._each_s for v, n in more.items()
-            )
+            for vector, upto in more.items():
+                inputs = self._lacks(vector, upto, book)
+                spent_s += self._beside_s(vector, inputs, scores)
             parts |= found.parts
             scores |= more
         return Wants(parts=parts, scores=scores)
+
+    def _lacks(self, vector: int, upto: int, book: Book) -> int:
+        """Scores a vector is short of so many."""
+        return max(0, upto - len(book.scores.get(vector, ())))
+
+    def _beside_s(self, vector: int, inputs: int, others: Iterable[int]) -> float:
+        """What scoring a vector takes in a probe that scores others: what they do not share.
+
+        Operators before the first that differs put out the same, and configs that another one of
+        them has are loaded.
+        """
+        configs = self._card.configs
+        there = configs[list(others)]
+        alike = there == configs[vector]
+        shared = int(np.logical_and.accumulate(alike, axis=1).sum(axis=1).max(initial=0))
+        starts = int((~alike.any(axis=0))[shared:].sum())
+        return START_S * starts + inputs * float(self._step_s[shared:].sum())
 
     def _rounded(self, scores: Mapping[int, int], book: Book) -> dict[int, int]:
         """All inputs, where the rest takes no longer than starting another probe.
@@ -338,18 +359,23 @@ class Pursuit:
         """What starting another scoring probe takes: a process for each operator."""
         return START_S * self._card.parts.shape[1]
 
-    def _score_s(self, book: Book) -> float:
-        """What one more score takes on a machine like the fastest of each operator's."""
+    @property
+    def _each_s(self) -> float:
+        """What one more score takes, by all operators."""
+        return float(self._step_s.sum())
+
+    def _score_s(self, book: Book) -> Floats:
+        """`(operators,)` what one more score takes, on a machine like the fastest of each."""
         known = np.full(len(self._card.keys), np.nan)
         for part, samples in book.service_ms.items():
             known[part] = samples.mean() / 1e3
-        total = 0.0
-        for column in self._card.parts.T:
+        found: Floats = np.full(self._card.parts.shape[1], UNKNOWN_S / self._card.parts.shape[1])
+        for k, column in enumerate(self._card.parts.T):
             mine = known[np.unique(column)]
             mine = mine[~np.isnan(mine)]
-            # Half-way between a good config and a quick one.
-            total += float(np.median(mine)) if len(mine) else UNKNOWN_S / self._card.parts.shape[1]
-        return total
+            if len(mine):  # half-way between a good config and a quick one
+                found[k] = float(np.median(mine))
+        return found
 
     def _promise(self, plan: int) -> dict[Key, int]:
         """What a plan needs so that the planner is told of it."""
