@@ -2,8 +2,8 @@
 
 What an agent does with a probe is played out step by step: processes are started, upstream
 operators make inputs, two warm-up batches are thrown away, samples are sent as they come, and
-scoring reuses what operators before it put out. A machine is so many times slower than the
-measured one.
+scoring reuses what operators before it put out, in the same probe or in one that ended a moment
+ago. A machine is so many times slower than the measured one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,31 @@ __all__ = ["Fleet"]
 # else to do. A link takes some two.
 START_S = 1.5
 LINK_S = 2.0
+# As agents have it (`circinus_agent.probes`).
+KEEP_S, WARM = 20.0, 4
 _WARM_UP = 2
 _FLUSH_S, _FLUSH = 0.3, 10
 _INPUTS = 16
 
 Step = tuple[float, dict[str, Any] | None]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What scoring left on a device."""
+
+    done: dict[int, set[int]] = field(default_factory=dict)
+    warm: dict[str, None] = field(default_factory=dict)
+    ended: float = 0.0
+
+    def start(self, worker: str) -> bool:
+        """Use a worker; whether it has to be started."""
+        there = worker in self.warm
+        self.warm.pop(worker, None)
+        self.warm[worker] = None
+        if len(self.warm) > WARM:
+            del self.warm[next(iter(self.warm))]
+        return not there
 
 
 class Fleet:
@@ -61,6 +82,7 @@ class Fleet:
         self._events: list[tuple[float, int, Callable[[], Sequence[Any]]]] = []
         self._count = itertools.count()
         self._cancelled: dict[str, set[int]] = {}
+        self._kept: dict[str, _Kept] = {}  # by device
         self.probes = 0
         self.hear(profiler.on_devices(devices, 0.0))
 
@@ -128,17 +150,24 @@ class Fleet:
     def _run(self, order: Send) -> Iterator[Step]:
         command, factor = order.command, self._slowdown[self.devices[order.device].device_class]
         if isinstance(command, ProbeOperators):
-            return self._operators(command, factor)
+            self._here(order.device).warm.clear()
+            return self._operators(command, factor, self._here(order.device))
         if isinstance(command, ProbeAccuracy):
-            return self._accuracy(command)
+            return self._accuracy(command, self._here(order.device))
         return iter(
             [(LINK_S, {"target": 0, "rtt_ms": [5.0], "bandwidth_mbps": [100.0], "done": True})]
         )
 
+    def _here(self, device: str) -> _Kept:
+        kept = self._kept.get(device)
+        if kept is None or self.now - kept.ended > KEEP_S:
+            kept = self._kept[device] = _Kept(ended=self.now)
+        return kept
+
     def _gone(self, request_id: str, target: int) -> bool:
         return target in self._cancelled.get(request_id, ())
 
-    def _operators(self, command: ProbeOperators, factor: float) -> Iterator[Step]:
+    def _operators(self, command: ProbeOperators, factor: float, kept: _Kept) -> Iterator[Step]:
         for step in command.steps:
             mine = [k for k, t in enumerate(command.targets) if t.operator == step.name]
             for target in mine:
@@ -154,6 +183,7 @@ class Fleet:
             if after:  # inputs for those; what is no measurement runs at full speed
                 node = self._part(step.name, step.config)
                 yield START_S + float(self._ms(node, 1.0)[:_INPUTS].sum()) / 1e3, None
+        kept.ended = self.now
 
     def _samples(
         self, command: ProbeOperators, target: int, node: int, factor: float
@@ -177,10 +207,8 @@ class Fleet:
                 }  # fmt: skip
                 taken, since = [], 0.0
 
-    def _accuracy(self, command: ProbeAccuracy) -> Iterator[Step]:
+    def _accuracy(self, command: ProbeAccuracy, kept: _Kept) -> Iterator[Step]:
         inputs = self._order[: command.max_samples]
-        done: dict[int, int] = {}
-        warm: dict[str, None] = {}
         for target, wanted in enumerate(command.targets):
             if self._gone(command.request_id, target):
                 continue
@@ -189,14 +217,14 @@ class Fleet:
             vector = self._vector(command.steps, wanted.config)
             seconds = 0.0
             for k, node in enumerate(self._table.paths[vector].tolist()):
-                new = span[done.get(node, 0) :]
-                if len(new):
-                    worker = f"{k} {self._table.configs[vector, k]}"
-                    seconds += START_S * (worker not in warm)
-                    warm[worker] = None
+                done = kept.done.setdefault(node, set())
+                new = [n for n in span.tolist() if n not in done]
+                if new:
+                    seconds += START_S * kept.start(f"{k} {self._table.configs[vector, k]}")
                     # Outputs alone count, so that nothing is slowed down.
                     seconds += float(self._ms(node, 1.0)[new].sum()) / 1e3
-                    done[node] = len(span)
+                    done.update(new)
+            kept.ended = self.now + seconds
             yield seconds, {
                 "target": target, "scores": self._table.scores[vector, span].tolist(),
                 "first": wanted.first, "population": len(inputs), "done": True,

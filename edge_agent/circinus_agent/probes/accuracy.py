@@ -1,13 +1,14 @@
 """The accuracy probe: a pipeline's score under many config vectors.
 
 Config vectors share beginnings, so every (step, config, configs of what it depends on) is run
-once over all inputs and its outputs are kept for as long as a later vector needs them.
+once over all inputs and its outputs are kept for as long as a later vector needs them, and a while
+longer (`kept`): the next probe of the pipeline mostly begins with the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from circinus_agent.probes.environment import (
     cause_of,
     raced,
 )
+from circinus_agent.probes.kept import Kept, Node
 from circinus_agent.probes.operators import ancestors
 from circinus_agent.probes.outputs import (
     Outputs,
@@ -40,15 +42,13 @@ from circinus_agent.probes.scoring import Scorer
 
 __all__ = ["AccuracyProbe"]
 
-# Starting an operator loads its model; vectors alternate between a few of them.
-WARM_WORKERS = 4
-
-Node = tuple[str, str]
-"""A step and the canonical configs of it and of all it depends on."""
-
 
 class AccuracyProbe:
-    """One run of `ProbeAccuracy`."""
+    """One run of `ProbeAccuracy`.
+
+    Args:
+        kept: What earlier probes left; the caller clears it.
+    """
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class AccuracyProbe:
         command: ProbeAccuracy,
         control: Control,
         seq: Callable[[], int],
+        kept: Kept,
     ) -> None:
         self._environment = environment
         self._command = command
@@ -64,11 +65,10 @@ class AccuracyProbe:
         self._steps = {step.name: step for step in command.steps}
         needed = {need for step in command.steps for need in step.needs}
         self._sinks = [step.name for step in command.steps if step.name not in needed]
-        self._outputs: dict[Node, Outputs] = {}
-        self._workers: OrderedDict[str, Worker] = OrderedDict()
+        self._kept, self._outputs = kept, kept.outputs
         self._files: list[Path] = []
         self._labels: list[Any] | None = None
-        self._agreed: list[dict[str, bytes] | None] = []
+        self._agreed: dict[int, dict[str, bytes] | None] = {}
         self._vectors = [target.config for target in command.targets]
         self._reference: int | None = None
         self.executed = 0
@@ -88,17 +88,16 @@ class AccuracyProbe:
             ProbeFailed: If no target could be scored.
         """
         try:
-            await asyncio.to_thread(self._read_dataset)
+            folder = self._environment.resolve(self._command.dataset)
+            labels, files = await asyncio.to_thread(self._listed, folder)
+            await self._kept.begin(self._identity(files))
+            await asyncio.to_thread(self._read_dataset, folder, labels, files)
             async with Scorer(self._command.metric, self._environment.path) as scorer:
                 order = self._order()
                 for place, vector in enumerate(order):
                     await self._target(vector, scorer)
-                    await self._forget(order[place + 1 :])
+                    self._forget(order[place + 1 :])
         finally:
-            for worker in self._workers.values():
-                await asyncio.shield(worker.stop())
-            for outputs in self._outputs.values():
-                outputs.close()
             for stream in self.streams:
                 stream.close("stopped")
         return {
@@ -107,23 +106,33 @@ class AccuracyProbe:
             "executed": self.executed,
         }
 
-    def _read_dataset(self) -> None:
-        folder = self._environment.resolve(self._command.dataset)
+    def _listed(self, folder: Path) -> tuple[dict[str, Any] | None, list[Path]]:
         labels = read_labels(folder)
-        files = shuffled(dataset_files(folder, only=labels), folder)
-        self._files = files[: self._command.max_samples]
+        return labels, shuffled(dataset_files(folder, only=labels), folder)
+
+    def _identity(self, files: Sequence[Path]) -> str:
+        """Of the steps but for their configs, and of the inputs as they are now."""
+        steps = [(s.name, s.needs, s.run) for s in self._steps.values()]
+        stats = [(str(file), file.stat()) for file in files]
+        inputs = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        whole = msgspec.json.encode([steps, self._command.artifacts, inputs])
+        return hashlib.sha256(whole).hexdigest()
+
+    def _read_dataset(
+        self, folder: Path, labels: dict[str, Any] | None, files: Sequence[Path]
+    ) -> None:
+        self._files = list(files[: self._command.max_samples])
         for target, stream in zip(self._command.targets, self.streams, strict=True):
             stream.first, stream.population = target.first, len(files)
         if labels is not None:
             self._labels = [labels[f.relative_to(folder).as_posix()] for f in self._files]
         else:
             self._add_reference()
-        outputs = Outputs(self._environment.scratch)
-        self._outputs["", ""] = outputs
-        wanted = self._span(range(len(self.streams)))
-        for position, file in enumerate(self._files):
-            needed = position in wanted
-            outputs.append(self._environment.encode_input(read_input(file)) if needed else None)
+        sources = self._kept.of(("", ""), self._environment.scratch)
+        for position in self._span(range(len(self.streams))):
+            if position not in sources:
+                payload = self._environment.encode_input(read_input(self._files[position]))
+                sources.put(position, payload)
 
     def _add_reference(self) -> None:
         """The same for all probes of a pipeline, however its vectors are shared out among them."""
@@ -206,18 +215,35 @@ class AccuracyProbe:
     async def _execute(self, target: int, step: ProbeStep, watched: Sequence[int]) -> None:
         """Have the step's outputs under the target's configs."""
         node = self._node(target, step.name)
-        if node in self._outputs:
-            return
         span = self._span(v for v in self._wanted() if self._node(v, step.name) == node)
-        needs = [self._outputs[self._node(target, need)] for need in step.needs]
-        needs = needs or [self._outputs["", ""]]
-        worker = await self._worker(step, self._config(target, step), watched)
-        outputs = Outputs(self._environment.scratch)
+        outputs = self._kept.of(node, self._environment.scratch)
+        lacking = [position for position in span if position not in outputs]
+        if lacking:
+            needs = [self._outputs[self._node(target, need)] for need in step.needs]
+            await self._make(
+                outputs, lacking, step, needs or [self._outputs["", ""]], target, watched
+            )
+        failed = [outputs.failures[p] for p in span if p in outputs.failures]
+        if span and len(failed) == len(span):
+            raise ProbeFailed(f"{step.name}: {failed[0]}")
+
+    async def _make(
+        self,
+        outputs: Outputs,
+        positions: Sequence[int],
+        step: ProbeStep,
+        needs: Sequence[Outputs],
+        target: int,
+        watched: Sequence[int],
+    ) -> None:
+        """Run the step on these inputs."""
+        key = f"probe-{step.name}-{_canonical(self._config(target, step)).decode()}"
+        worker = await self._worker(key, step, self._config(target, step), watched)
         try:
-            for position in range(span.stop):
-                payload = step_input(needs, step.needs, position) if position in span else None
+            for position in positions:
+                payload = step_input(needs, step.needs, position)
                 if payload is None:
-                    outputs.append(None)
+                    outputs.put(position, None)
                     continue
                 result = await raced(
                     worker.call([payload]), self._control, watched, self._budget.left_s
@@ -228,34 +254,23 @@ class AccuracyProbe:
                 # (killed, out of memory) says nothing about accuracy.
                 if item.failure is not None and getattr(item.failure, "kind", "") != "raised":
                     raise ProbeFailed(f"{step.name}: {item.failure}")
-                outputs.append(item.payload, str(item.failure) if item.failure else None)
-            if span and len(outputs.failures) == len(span):
-                raise ProbeFailed(f"{step.name}: {outputs.failures[0]}")
-        except BaseException:
-            outputs.close()
+                outputs.put(position, item.payload, str(item.failure) if item.failure else None)
+        except ProbeFailed:
+            await self._kept.drop(key)
             raise
-        self._outputs[node] = outputs
 
     async def _worker(
-        self, step: ProbeStep, config: dict[str, Any], watched: Sequence[int]
+        self, key: str, step: ProbeStep, config: dict[str, Any], watched: Sequence[int]
     ) -> Worker:
-        key = f"probe-{step.name}-{_canonical(config).decode()}"
-        if key in self._workers:
-            self._workers.move_to_end(key)
-            return self._workers[key]
-        while len(self._workers) >= WARM_WORKERS:
-            _, oldest = self._workers.popitem(last=False)
-            await asyncio.shield(oldest.stop())
-        spec = InstanceSpec(key=key, run=step.run, config=config, threads=self._environment.threads)
-        worker = self._environment.background(spec, self._budget.left_s)
-        self._workers[key] = worker  # so that it is stopped whatever happens from here on
-        try:
+        def make() -> Worker:
+            threads = self._environment.threads
+            spec = InstanceSpec(key=key, run=step.run, config=config, threads=threads)
+            return self._environment.background(spec, self._command.budget_s)
+
+        async def start(worker: Worker) -> None:
             await raced(worker.start(), self._control, watched, self._budget.left_s)
-        except BaseException:
-            del self._workers[key]
-            await asyncio.shield(worker.stop())
-            raise
-        return worker
+
+        return await self._kept.worker(key, make, start)
 
     def _results(self, vector: int, position: int) -> dict[str, bytes] | None:
         """The outputs of the last steps for one input; None where one has none."""
@@ -276,8 +291,7 @@ class AccuracyProbe:
         return self.streams[vector].closed or self._control.cancelled(vector)
 
     def _keep(self, vector: int) -> None:
-        span = self._span([vector])
-        self._agreed = [self._results(vector, position) for position in range(span.stop)]
+        self._agreed = {p: self._results(vector, p) for p in self._span([vector])}
 
     async def _score(self, target: int, scorer: Scorer) -> None:
         for position in self._inputs(target):
@@ -296,11 +310,9 @@ class AccuracyProbe:
             return 1.0 if result is agreed else 0.0  # both without an answer: they agree
         return await scorer.score(result, agreed=agreed)
 
-    async def _forget(self, rest: Sequence[int]) -> None:
-        """Free outputs that no vector still to come begins with."""
-        needed = {self._node(t, name) for t in rest for name in self._steps} | {("", "")}
-        for node in [n for n in self._outputs if n not in needed]:
-            self._outputs.pop(node).close()
+    def _forget(self, rest: Sequence[int]) -> None:
+        """Spare outputs that no vector still to come begins with."""
+        self._kept.spare({self._node(t, name) for t in rest for name in self._steps} | {("", "")})
 
 
 def _canonical(config: dict[str, Any]) -> bytes:

@@ -19,6 +19,7 @@ from circinus.messages import (
 )
 from circinus_agent.probes.accuracy import AccuracyProbe
 from circinus_agent.probes.environment import Control, ProbeEnvironment, ProbeFailed, cause_of
+from circinus_agent.probes.kept import Kept
 from circinus_agent.probes.link import probe_link
 from circinus_agent.probes.operators import OperatorProbe
 
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 AnyProbe = ProbeOperators | ProbeAccuracy | ProbeLink
 # More than a coordinator has reason to queue; the rest is refused at once.
 MAX_WAITING = 64
+# What a scoring probe leaves is there for the next one so long: the coordinator looks at what came
+# and asks for more within a second or two, unless another device is to be measured first.
+KEEP_S = 20.0
 
 
 class ProbeManager:
@@ -46,6 +50,7 @@ class ProbeManager:
         self._waiting: deque[tuple[AnyProbe, Control]] = deque()
         self._known: dict[str, Control] = {}
         self._arrived = asyncio.Event()
+        self._kept = Kept()
 
     @property
     def busy(self) -> bool:
@@ -79,16 +84,33 @@ class ProbeManager:
 
     async def run(self) -> None:
         """Work off the queue until cancelled."""
-        while True:
-            while self._waiting:
-                command, control = self._waiting.popleft()
-                try:
-                    await self._one(command, control)
-                finally:
-                    self._known.pop(command.request_id, None)
-            self._arrived.clear()
-            if not self._waiting:
-                await self._arrived.wait()
+        try:
+            while True:
+                while self._waiting:
+                    command, control = self._waiting.popleft()
+                    try:
+                        await self._one(command, control)
+                    finally:
+                        self._known.pop(command.request_id, None)
+                self._arrived.clear()
+                if not self._waiting:
+                    await self._arrival()
+        finally:
+            await self._kept.clear()
+
+    async def _arrival(self) -> None:
+        if not self._kept.empty:
+            arrived = asyncio.ensure_future(self._arrived.wait())
+            pause = asyncio.ensure_future(self._environment.pause(KEEP_S))
+            try:
+                await asyncio.wait({arrived, pause}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (arrived, pause):
+                    task.cancel()
+                await asyncio.gather(arrived, pause, return_exceptions=True)
+            if not self._arrived.is_set():
+                await self._kept.clear()
+        await self._arrived.wait()
 
     async def _one(self, command: AnyProbe, control: Control) -> None:
         numbers = itertools.count(1)
@@ -123,8 +145,16 @@ class ProbeManager:
         for artifact in command.artifacts:
             await asyncio.wait_for(self._environment.fetch(artifact), command.budget_s)
         if isinstance(command, ProbeOperators):
+            await self._kept.rest()  # what is measured has the machine to itself
             return await OperatorProbe(self._environment, command, control, seq).run()
-        return await AccuracyProbe(self._environment, command, control, seq).run()
+        try:
+            probe = AccuracyProbe(self._environment, command, control, seq, self._kept)
+            data = await probe.run()
+            self._kept.spare(())
+            return data
+        except (ProbeFailed, CircinusError, OSError):
+            await self._kept.clear()
+            raise
 
     def _result(
         self, request_id: str, error: str | None = None, data: dict[str, Any] | None = None

@@ -98,8 +98,8 @@ class OperatorProbe:
         folder = self._environment.resolve(self._command.dataset)
         outputs = Outputs(self._environment.scratch)
         self._outputs[""] = outputs
-        for file in dataset_files(folder)[: self._command.inputs]:
-            outputs.append(self._environment.encode_input(read_input(file)))
+        for position, file in enumerate(dataset_files(folder)[: self._command.inputs]):
+            outputs.put(position, self._environment.encode_input(read_input(file)))
         return outputs
 
     def _inputs(self, step: ProbeStep, sources: Outputs) -> list[Payload]:
@@ -152,13 +152,14 @@ class OperatorProbe:
             for position in range(count):
                 payload = step_input(needs, step.needs, position)
                 if payload is None:
-                    outputs.append(None)
+                    outputs.put(position, None)
                     continue
                 result = await raced(
                     worker.call([payload]), self._control, served, self._budget.left_s
                 )
                 item = result.items[0]
-                outputs.append(item.payload, str(item.failure) if item.failure else None)
+                failure = str(item.failure) if item.failure else None
+                outputs.put(position, item.payload, failure)
             if len(outputs.failures) == count:
                 raise ProbeFailed(outputs.failures[0])
         except BaseException:

@@ -89,30 +89,36 @@ def read_input(file: Path) -> bytes:
 
 
 class Outputs:
-    """One step's outputs, one per input of the data set; None where the step failed.
+    """One step's outputs by position in the data set; None where the step failed.
 
     Spills into an unnamed file, which the system removes with the process whatever happens.
+
+    Attributes:
+        failures: Why the step failed, by position.
     """
 
     def __init__(self, scratch: Path) -> None:
         self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - lives as long as this
             max_size=MEMORY_BYTES, dir=str(scratch)
         )
-        self._places: list[tuple[int, int] | None] = []
-        self._end = 0
-        self.failures: list[str] = []
+        self._places: dict[int, tuple[int, int] | None] = {}
+        self.size_bytes = 0
+        self.failures: dict[int, str] = {}
 
-    def append(self, payload: bytes | None, failure: str | None = None) -> None:
-        """Keep the next input's output."""
+    def put(self, position: int, payload: bytes | None, failure: str | None = None) -> None:
+        """Keep the output for an input."""
         if failure is not None:
-            self.failures.append(failure)
+            self.failures[position] = failure
         if payload is None:
-            self._places.append(None)
+            self._places[position] = None
             return
-        self._file.seek(self._end)
+        self._file.seek(self.size_bytes)
         self._file.write(payload)
-        self._places.append((self._end, len(payload)))
-        self._end += len(payload)
+        self._places[position] = (self.size_bytes, len(payload))
+        self.size_bytes += len(payload)
+
+    def __contains__(self, position: int) -> bool:
+        return position in self._places
 
     def __getitem__(self, position: int) -> bytes | None:
         place = self._places[position]
@@ -126,7 +132,7 @@ class Outputs:
         return len(self._places)
 
     def __iter__(self) -> Iterator[bytes | None]:
-        return (self[position] for position in range(len(self)))
+        return (self[position] for position in sorted(self._places))
 
     def close(self) -> None:
         """Free memory and disk."""

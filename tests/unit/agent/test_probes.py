@@ -646,6 +646,85 @@ def test_agreement_goes_on_too(world: World, dataset: Path) -> None:
     assert world.calls["m:Detect"] == 2
 
 
+def then(command: ProbeAccuracy, *targets: AccuracyTarget, of: str) -> ProbeAccuracy:
+    return msgspec.structs.replace(command, request_id=of, targets=list(targets))
+
+
+def test_the_next_probe_goes_on_with_what_the_last_one_left(world: World, ten: Path) -> None:
+    command = accuracy(ten, world, "side")
+    run(
+        world,
+        then(command, AccuracyTarget(config=vector(1.0, 640), count=4), of="first"),
+        then(command, AccuracyTarget(config=vector(1.0, 320), count=6), of="second"),
+        then(command, AccuracyTarget(config=vector(1.0, 640), first=4, count=6), of="third"),
+    )
+    assert [sum(len(s.scores) for s in world.samples if s.request_id == r.request_id)
+            for r in world.results] == [4, 6, 6]  # fmt: skip
+    # Ten inputs are decoded once, and detected once at 640 (10) and six of them at 320.
+    assert (world.calls["m:Decode"], world.calls["m:Detect"]) == (10, 16)
+    assert sorted(world.started) == ["m:Decode", "m:Detect", "m:Detect"]
+
+
+def test_what_a_probe_left_goes_once_nobody_asks_for_more(world: World, ten: Path) -> None:
+    pause = asyncio.Event()
+
+    async def go() -> None:
+        async def wait(seconds: float) -> None:
+            world.pauses.append(seconds)
+            await pause.wait()
+
+        environment = dataclasses.replace(world.environment, pause=wait)
+        manager = ProbeManager(environment, world.results.append)
+        running = asyncio.create_task(manager.run())
+        manager.submit(accuracy(ten, world, "side", vector(1.0, 640)))
+        while not world.pauses:
+            await asyncio.sleep(0)
+        assert len(world.running) == 2
+        pause.set()
+        while world.running:
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(go(), 20))
+
+
+def test_what_is_measured_has_no_other_processes_beside_it(world: World, ten: Path) -> None:
+    beside: list[int] = []
+    world.on_call = lambda worker: None if worker.background else beside.append(len(world.running))
+    measured = operators(ten, OperatorTarget(operator="decode", config={}), request_id="o")
+    run(world, accuracy(ten, world, "side", vector(1.0, 640)), measured)
+    assert set(beside) == {1}
+
+
+def test_outputs_of_other_inputs_are_not_taken_for_these(world: World, ten: Path) -> None:
+    command = accuracy(ten, world, "side", vector(1.0, 640))
+
+    async def edited(manager: ProbeManager) -> None:
+        while not world.results:
+            await asyncio.sleep(0)
+        (ten / "3").write_bytes(b"another picture")
+        manager.submit(msgspec.structs.replace(command, request_id="again"))
+
+    run(world, command, during=edited)
+    assert world.calls["m:Detect"] == 20
+
+
+def test_an_operator_that_was_killed_is_started_anew(world: World, ten: Path) -> None:
+    command = accuracy(ten, world, "side", vector(1.0, 640))
+    world.failing["m:Detect"] = "killed: by signal 9"
+
+    async def mended(manager: ProbeManager) -> None:
+        while not world.results:
+            await asyncio.sleep(0)
+        world.failing.clear()
+        manager.submit(msgspec.structs.replace(command, request_id="again"))
+
+    run(world, command, during=mended)
+    assert world.started.count("m:Detect") == 2
+    assert sum(len(s.scores) for s in world.samples if s.request_id == "again") == 10
+
+
 def test_a_target_whose_inputs_all_have_scores_is_done_at_once(world: World, ten: Path) -> None:
     target = AccuracyTarget(config=vector(1.0, 640), first=10)
     run(world, msgspec.structs.replace(accuracy(ten, world, "same"), targets=[target]))
