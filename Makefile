@@ -30,7 +30,7 @@ test: $(STAMP)
 
 # The planner's own tests; some ten minutes of one core.
 PLANNING := tests/unit/coordinator/planning $(addprefix tests/property/test_,$(addsuffix .py,baselines \
-  completion_bounds decomposition explain hard_scenarios keeping planner_optimum renting))
+  completion_bounds decomposition explain hard_scenarios keeping planner_optimum rehearsal renting))
 
 coverage: $(STAMP)
 	@$(BIN)/coverage run -m pytest -q $(PLANNING) $(ARGS)
