@@ -169,7 +169,10 @@ async def test_a_preparation_that_fails_is_taken_back_everywhere(tmp_path: Path)
         await until(lambda: state(coordinator, "gate") is QueryState.FAILED, "it fails")
         view = next(v for v in coordinator.queries() if v.id == "gate")
         assert "no such model" in (view.reason or "")
-        await until(lambda: pi.desired[-1].body.routes == [], "the old document is back")
+        await until(
+            lambda: bool(pi.desired) and pi.desired[-1].body.routes == [],
+            "the old document is back",
+        )
 
 
 async def test_a_restart_resumes_without_probes_plans_or_documents(tmp_path: Path) -> None:

@@ -292,7 +292,8 @@ class _Sums:
             self.wrong.append(f"{key}: replicas differ")
         self.memory[key] = (max(row.memory_mb, held[0] if held else 0.0), step.replicas)
         self.busy[key] += rate * row.latency_ms.mean / 1e3 / step.batch
-        if any(s > 0 for name, s in row.compute_s.items() if name != "cores"):
+        # Of a query that never sends anything nobody waits in line.
+        if rate > 0 and any(s > 0 for name, s in row.compute_s.items() if name != "cores"):
             self.in_line.add(key)
         if spec.stateful:
             self.stateful.add(key)

@@ -44,6 +44,7 @@ __all__ = ["Profiler"]
 # What may have brought a device down is tried again after so long, then twice ... and at last this.
 _PAUSE_S = 60.0
 _LONGEST_PAUSE_S = 3600.0
+_STARTED_ANEW = "the device was started anew"
 
 
 class Profiler:
@@ -77,6 +78,8 @@ class Profiler:
             summary.clean()
             if summary.usable(key) or summary.cause is not None:
                 self._ledger.rows[key] = summary
+            if summary.cause == _STARTED_ANEW:  # how long it was to wait is not kept
+                self._waits[key] = 0.0
 
     # ---- what there is ----------------------------------------------------------------------
 
@@ -202,8 +205,10 @@ class Profiler:
     def on_tick(self, now: float) -> list[Instruction]:
         """Time passed."""
         self._agenda.on_tick()
-        if any(until <= now for until in self._waits.values()):
-            self._try_again(now)
+        if self._waits:
+            needed = frozenset(self._needs.keys)
+            if any(until <= now and key in needed for key, until in self._waits.items()):
+                self._try_again(now)
         orders = self._unwanted(now)
         for probe in self._running:
             if now >= probe.deadline:
@@ -244,7 +249,7 @@ class Profiler:
         if self._agenda.checking(key):
             return True
         n, most = self._ledger.count(key), self._settings.max_samples
-        if not (self._settings.seek and isinstance(key, OperatorKey)) or n >= most:
+        if not (self._settings.seek and isinstance(key, OperatorKey)) or not 0 < n < most:
             return True
         pipeline = self._needs.work[key.pipeline].pipeline
         # Whoever wants more later has to start it again, and all before it that make its inputs.
@@ -282,9 +287,10 @@ class Profiler:
                 if summary.done:
                     del self._ledger.renewed[key]
                 return []
-            if summary.done and self._settings.seek and self._agenda.enough_to_tell(key):
-                summary.cause = None  # there will be no more, but what there is will do
-                self._ledger.exhausted.add(key)
+            if self._settings.seek and self._agenda.enough_to_tell(key):
+                if summary.done:  # there will be no more
+                    self._ledger.exhausted.add(key)
+                summary.done, summary.cause = True, None  # but what there is will do
         self._agenda.on_samples(key)
         return [Keep(key=key, summary=summary)] if summary.done or summary.samples else []
 
@@ -298,13 +304,17 @@ class Profiler:
         """Nobody waits for it any more; what it has is kept."""
         self._remove(probe, now)
         known = [(key, self._ledger.rows[key]) for key in probe.open if key in self._ledger.rows]
+        for key, summary in known:
+            if self._settings.seek and self._agenda.enough_to_tell(key):
+                summary.done, summary.cause = True, None
         return [Keep(key=key, summary=summary) for key, summary in known if summary.samples]
 
     def _unwanted(self, now: float) -> list[Instruction]:
         """Give up probes of which nobody wants anything any more."""
         orders: list[Instruction] = []
+        needed = frozenset(self._needs.keys) if len(self._running) else frozenset()
         for probe in self._running:
-            if all(self._agenda.met(key) for key in probe.open):
+            if all(key not in needed or self._enough(key) for key in probe.open):
                 orders.append(cancel(probe, self._request_id()))
                 orders += self._drop(probe, now)
         return orders
@@ -323,7 +333,7 @@ class Profiler:
             if isinstance(key, LinkKey) or key in elsewhere or self._agenda.met(key):
                 continue
             summary = self._ledger.row(key)
-            self._failed(summary, "the device was started anew", device.boot_id)
+            self._failed(summary, _STARTED_ANEW, device.boot_id)
             if summary.done:
                 pause = min(2 * self._pauses.get(key, _PAUSE_S / 2), _LONGEST_PAUSE_S)
                 self._pauses[key], self._waits[key] = pause, now + pause

@@ -13,6 +13,7 @@ from circinus_agent.daemon.broker import make_link
 from circinus_agent.daemon.effects import Effects
 from circinus_agent.daemon.tasks import Tasks
 from circinus_agent.dataplane import DataPlane
+from circinus_agent.probes.conditions import Conditions
 from circinus_agent.runtime import Instance, Runtime
 from circinus_agent.state import StateFolder
 
@@ -45,7 +46,7 @@ def test_probes_that_are_not_timed_give_way(tmp_path: Path) -> None:
             tasks=Tasks(),
             report=lambda reported: None,
         )
-        environment = agent._environment(settings, plane, effects)
+        environment = agent._environment(settings, plane, effects, Conditions())
         spec = InstanceSpec(key="k", run="m:Run")
         timed, background = environment.worker(spec, 1.0), environment.background(spec, 1.0)
         assert isinstance(timed, Instance)
