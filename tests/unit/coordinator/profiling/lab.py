@@ -99,6 +99,17 @@ class Lab:
         self.pending: list[Send] = []
         self.hear(self.profiler.on_devices(self.devices(), self.now))
 
+    def rows_of(self, order: Send) -> dict[OperatorKey, int]:
+        """Samples there are of what an operator probe is to measure."""
+        probe = self.profiler._running.get(order.command.request_id, order.device)
+        assert probe is not None
+        rows = self.profiler._ledger.rows
+        return {
+            key: rows[key].samples
+            for key in probe.keys
+            if isinstance(key, OperatorKey) and key in rows
+        }
+
     def devices(self) -> dict[str, ProbeDevice]:
         return {
             name: ProbeDevice(

@@ -123,3 +123,25 @@ def test_devices_that_serve_are_probed_for_their_share_of_the_time_only() -> Non
     lab.now += 2
     lab.run()
     assert lab.profiler.ready("q")
+
+
+def test_what_is_told_is_told_still_when_a_probe_for_more_of_it_fails() -> None:
+    lab = Lab()
+    lab.want(*(query(f"q{n}", latency_ms=ms) for n, ms in enumerate((900, 1500, 2400, 3000))))
+    failed = 0
+    while lab.pending:
+        order = lab.pending.pop(0)
+        told = {key: row for key, row in lab.rows_of(order).items() if lab.profiler.summary(key)}
+        if not told or failed:
+            lab.answer(order)
+            continue
+        failed += 1
+        result = CommandResult(
+            device=order.device, request_id=order.command.request_id, ok=False, error="no process"
+        )
+        lab.hear(lab.profiler.on_result(result, lab.now))
+        for key, samples in told.items():
+            row = lab.profiler.summary(key)
+            assert row is not None
+            assert (row.samples, row.cause, row.done) == (samples, None, True)
+    assert failed
