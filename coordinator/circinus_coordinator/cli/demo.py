@@ -16,7 +16,7 @@ __all__ = ["demo"]
     show_default=True,
     type=click.FloatRange(min=0),
     metavar="S",
-    help="Seconds of serving, from the first request; 0: until Ctrl-C.",
+    help="Seconds of serving, once all queries are decided on; 0: until Ctrl-C.",
 )
 @click.option(
     "--json",

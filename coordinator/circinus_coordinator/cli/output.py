@@ -47,7 +47,9 @@ def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]]) 
         found = lay_out(heads, entries, shutil.get_terminal_size().columns)
         click.echo("\n".join(line.text for line in found.lines))
         if found.left_out:
-            say(f"(no room for: {', '.join(found.left_out)}; see show, --json, or a pipe)")
+            say(
+                f"(no room for: {', '.join(found.left_out)}; a wider terminal, --json or a pipe shows them)"
+            )
         return
     lines = lay_out(heads, entries, width=sys.maxsize).lines
     click.echo("\n".join(line.text for line in lines if not line.rule))
