@@ -47,9 +47,8 @@ def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]]) 
         found = lay_out(heads, entries, shutil.get_terminal_size().columns)
         click.echo("\n".join(line.text for line in found.lines))
         if found.left_out:
-            say(
-                f"(no room for: {', '.join(found.left_out)}; a wider terminal, --json or a pipe shows them)"
-            )
+            out = ", ".join(found.left_out)
+            say(f"(no room for: {out}; a wider terminal, --json or a pipe shows them)")
         return
     lines = lay_out(heads, entries, width=sys.maxsize).lines
     click.echo("\n".join(line.text for line in lines if not line.rule))
