@@ -28,9 +28,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/pytest $(ARGS)
 
-# The planner's own tests; some ten minutes of one core.
+# The planner's own tests; some fifteen minutes of one core.
 PLANNING := tests/unit/coordinator/planning $(addprefix tests/property/test_,$(addsuffix .py,baselines \
-  completion_bounds decomposition explain hard_scenarios keeping planner_optimum rehearsal renting))
+  completion_bounds decomposition explain hard_scenarios keeping planner_optimum rehearsal renting \
+  replanning))
 
 coverage: $(STAMP)
 	@$(BIN)/coverage run -m pytest -q $(PLANNING) $(ARGS)
