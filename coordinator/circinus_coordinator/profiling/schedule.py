@@ -314,7 +314,11 @@ class Profiler:
         orders: list[Instruction] = []
         needed = frozenset(self._needs.keys) if len(self._running) else frozenset()
         for probe in self._running:
-            if all(key not in needed or self._enough(key) for key in probe.open):
+            # What nobody needs at all does not go on for being quick.
+            if all(
+                self._agenda.met(key) and (key not in needed or self._enough(key))
+                for key in probe.open
+            ):
                 orders.append(cancel(probe, self._request_id()))
                 orders += self._drop(probe, now)
         return orders
