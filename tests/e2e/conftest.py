@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +10,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fleet import SEARCH_PATH, Fleet
+from fleet import Fleet
 
 
-@pytest.fixture(scope="module", params=["mosquitto", "embedded"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("mosquitto", marks=pytest.mark.needs_mosquitto), "embedded"],
+)
 def broker(request: pytest.FixtureRequest) -> str:
     kind: str = request.param
-    if kind == "mosquitto" and shutil.which("mosquitto", path=SEARCH_PATH) is None:
-        pytest.skip("mosquitto is not installed")
     return kind
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fleet import BOX, SEARCH_PATH, Fleet, eventually
+from fleet import BOX, Fleet, eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.needs_mosquitto]
 
 
 def measuring(fleet: Fleet, device: str) -> bool:
@@ -23,8 +22,6 @@ def measuring(fleet: Fleet, device: str) -> bool:
 def test_an_agent_that_is_killed_amid_a_probe_is_probed_again_and_all_is_served(
     make_fleet: Callable[[str], Fleet],
 ) -> None:
-    if shutil.which("mosquitto", path=SEARCH_PATH) is None:
-        pytest.skip("mosquitto is not installed")
     fleet = make_fleet("mosquitto")
     fleet.start()
     fleet.submit()
