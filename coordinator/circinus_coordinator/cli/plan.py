@@ -29,8 +29,8 @@ _WHOLE = 1e-6
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help="Improve for so many seconds. Without it the effort is fixed, and the answer the same "
-    "on every machine.",
+    help="Improve for so many seconds; rehearsing comes on top. Without it the effort is fixed, "
+    "and the answer the same on every machine.",
 )
 @click.option(
     "--previous",
